@@ -1,0 +1,77 @@
+"""The chain of step leaves.
+
+Source: FORMATS, "The run"; `spec/transcript.md`.
+"""
+
+from __future__ import annotations
+
+from assay.protocol import tags
+from assay.protocol.encoding import Record
+from assay.protocol.hashing import ZERO, compute_digest, compute_id
+
+EMPTY_CONTEXT = b""
+
+
+class StartLeaf(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """leaf_0: binds the plan, the context and the start."""
+
+    version: int
+    plan: bytes
+    context: bytes  # empty alone; H(account, chain id, nonce) on a ledger
+    start_root: bytes
+
+
+class StepLeaf(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """leaf_t, t ≥ 1."""
+
+    version: int
+    step: int
+    program: bytes
+    previous: bytes
+    state_root: bytes  # after the step, or 32 zero bytes, by the period
+    membership: bytes  # Merkle root over data leaves in batch order
+    content: bytes  # Merkle root over the collated fields as fed
+    scalars: bytes  # digest of the scalars row
+    loss: bytes  # Merkle root over the returned tensors in pytree order
+    events: bytes  # 32 zero bytes: none
+
+
+class StepParts(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a run keeps of one step: enough to rebuild its leaf, and to compare two runs without replay."""
+
+    step: int
+    program: int  # index in the run's list of programs
+    state_root: bytes  # empty: none
+    membership: bytes
+    content: bytes
+    scalars: bytes | None  # raw little-endian float64 row; None: same as the step before
+    loss: tuple[bytes, ...]  # raw bytes of the returned tensors; a tensor above 64 bytes: its BLAKE3
+    loss_root: bytes
+    events: bytes  # empty: none
+    leaf: bytes  # id of the leaf
+
+
+def compute_start_id(leaf: StartLeaf) -> bytes:
+    """Return the id of leaf_0."""
+    return compute_id(tags.START_LEAF, leaf)
+
+
+def compute_step_id(leaf: StepLeaf) -> bytes:
+    """Return the id of leaf_t."""
+    return compute_id(tags.STEP_LEAF, leaf)
+
+
+def rebuild_leaf(parts: StepParts, program: bytes, previous: bytes, scalars: bytes) -> StepLeaf:
+    """Return the leaf of a step from its kept parts; `scalars` is the raw row in force."""
+    return StepLeaf(
+        version=0,
+        step=parts.step,
+        program=program,
+        previous=previous,
+        state_root=parts.state_root or ZERO,
+        membership=parts.membership,
+        content=parts.content,
+        scalars=compute_digest(tags.SCALARS_ROW, scalars),
+        loss=parts.loss_root,
+        events=parts.events or ZERO,
+    )
