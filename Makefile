@@ -1,0 +1,88 @@
+# Assay: `make` lists the verbs. Only Python 3.11 or newer, a C compiler and make are assumed.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+NAME ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+BASE := $(VENV)/.assay-base
+DEV := $(VENV)/.assay-dev
+DOCS := $(VENV)/.assay-docs
+
+.PHONY: help install install-dev demo test lint docs bench vectors wheel torture clean
+
+help:
+	@echo "make demo      install into $(VENV), record, audit, tamper, certify and verify two models"
+	@echo "make test      install with the development tools and run every test"
+	@echo "make lint      ruff, mypy --strict, import contracts"
+	@echo "make docs      build the documentation into site/, any warning is an error"
+	@echo "make bench     run every benchmark; NAME=record runs one; each prints one JSON object last"
+	@echo "make vectors   write the test vectors again"
+	@echo "make wheel     build the wheel, install it alone and use it"
+	@echo "make torture   the long versions: 100 kills, 10,000,000 mutated inputs"
+	@echo "make clean     remove build outputs and caches, keep $(VENV) and runs/"
+	@echo
+	@echo "PYTHON=python3.12 chooses the interpreter; PIP_ARGS=... is handed to pip."
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "expected Python 3.11 or newer, found $$($(PYTHON) --version 2>&1); try make PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(BASE): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV); the first time this fetches PyTorch"
+	$(PIP) -e '.[torch,data]'
+	@touch $@
+
+$(DEV): $(BASE)
+	$(PIP) -e '.[torch,data,dev]'
+	@touch $@
+
+$(DOCS): $(DEV)
+	$(PIP) -e '.[torch,data,dev,docs]'
+	@touch $@
+
+install: $(BASE)
+
+install-dev: $(DEV)
+
+demo: $(BASE)
+	$(BIN)/python -m assay demo
+
+test: $(DEV)
+	$(BIN)/python -m pytest
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(DOCS)
+	$(BIN)/python -m tools.reference --check
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(DEV)
+ifeq ($(NAME),)
+	@status=0; for file in $$(ls benchmarks/*.py | grep -v '/_'); do \
+	  echo "== $$file"; $(BIN)/python $$file || status=1; done; exit $$status
+else
+	$(BIN)/python benchmarks/$(NAME).py
+endif
+
+vectors: $(DEV)
+	$(BIN)/python -m tools.vectors
+
+wheel: $(DEV)
+	tools/check_wheel.sh $(BIN)/python
+
+torture: $(DEV)
+	ASSAY_TORTURE=1 $(BIN)/python -m pytest tests/torture
+
+clean:
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
