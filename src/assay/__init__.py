@@ -1,0 +1,1 @@
+"""Check how a machine-learning model came to be: record, audit and certify a training run."""

@@ -6,7 +6,7 @@ Source: FORMATS, "Encoding and hashing"; `spec/encoding.md`.
 from __future__ import annotations
 
 import struct
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,7 +20,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 RecordT = TypeVar("RecordT", bound=Record)
 
 _encoder = msgspec.msgpack.Encoder()
-_decoders: dict[type, msgspec.msgpack.Decoder] = {}
+_decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {}
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 24
@@ -38,7 +38,9 @@ def decode(data: bytes, kind: type[RecordT], *, max_bytes: int = MAX_BYTES) -> R
         MalformedEvidence: too long, too deep, of another form, or not canonical.
     """
     if len(data) > max_bytes:
-        raise MalformedEvidence(f"{kind.__name__} is too large", expected=f"at most {max_bytes} bytes", actual=len(data))
+        raise MalformedEvidence(
+            f"{kind.__name__} is too large", expected=f"at most {max_bytes} bytes", actual=len(data)
+        )
     decoder = _decoders.get(kind)
     if decoder is None:
         decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind, strict=True)

@@ -1,0 +1,1 @@
+"""Where bytes touch the disk: run directories, blobs, keys and trust."""

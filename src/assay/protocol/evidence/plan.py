@@ -21,7 +21,10 @@ class Setting(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
 
 
 class Profile(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """How arithmetic is done: `pinned` names a framework build, a device, threads and flags; same bits on like machines only."""
+    """How arithmetic is done: `pinned` names a framework build, a device, threads and flags.
+
+    The same bits are promised on like machines only.
+    """
 
     version: int
     kind: str  # "pinned"

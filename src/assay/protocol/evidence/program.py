@@ -42,27 +42,37 @@ class Scalar(Record, frozen=True, array_like=True, forbid_unknown_fields=True, t
 
 
 class Integer(Record, frozen=True, array_like=True, forbid_unknown_fields=True, tag="i"):
+    """A whole number, −2⁶³ ≤ value < 2⁶³."""
+
     value: int
 
 
 class Real(Record, frozen=True, array_like=True, forbid_unknown_fields=True, tag="f"):
+    """A binary64 number."""
+
     bits: int  # of a binary64
 
 
 class Boolean(Record, frozen=True, array_like=True, forbid_unknown_fields=True, tag="b"):
+    """True or false."""
+
     value: bool
 
 
 class Text(Record, frozen=True, array_like=True, forbid_unknown_fields=True, tag="t"):
+    """A string, such as the name of a rounding or reduction mode."""
+
     value: str
 
 
 class ElementType(Record, frozen=True, array_like=True, forbid_unknown_fields=True, tag="d"):
+    """An element type: a key of `model_state.DTYPES`."""
+
     name: str
 
 
 class Nothing(Record, frozen=True, array_like=True, forbid_unknown_fields=True, tag="n"):
-    pass
+    """The absent argument, None."""
 
 
 Leaf = Value | Scalar | Integer | Real | Boolean | Text | ElementType | Nothing
@@ -78,6 +88,8 @@ Argument = Value | Scalar | Integer | Real | Boolean | Text | ElementType | Noth
 
 
 class Keyword(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An argument passed by name."""
+
     name: str
     value: Argument
 
@@ -108,6 +120,8 @@ class StateOutput(Record, frozen=True, array_like=True, forbid_unknown_fields=Tr
 
 
 class Constant(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A small tensor that is the same in every step; its bytes are part of the program."""
+
     type: TensorType
     data: bytes  # little-endian, contiguous
 
