@@ -64,7 +64,7 @@ lint: $(DEV)
 
 docs: $(DOCS)
 	$(BIN)/python -m tools.reference --check
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(DEV)
 ifeq ($(NAME),)
