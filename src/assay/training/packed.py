@@ -1,0 +1,242 @@
+"""The samples of a data set in one array per field, and the hashes over them.
+
+Source: `spec/data.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from blake3 import blake3
+
+from assay.errors import Refuted, UsageError
+from assay.protocol import tags
+from assay.protocol.encoding import encode
+from assay.protocol.evidence.data import (
+    CANONICALISATION,
+    VERSION,
+    DataLeaf,
+    FieldSchema,
+    SampleContent,
+    SampleField,
+    Schema,
+    compute_schema_id,
+)
+from assay.protocol.evidence.plan import DataSet
+from assay.protocol.hashing import ZERO, tag_bytes
+from assay.protocol.merkle import MerkleRoot
+from assay.training.arrays import TYPE_NAMES, Array, view_bytes
+from assay.training.state import compute_root_from
+
+Hashes = npt.NDArray[np.uint8]
+"""Digests as one array of shape (n, 32)."""
+
+Progress = Callable[[int, int], None]
+"""Is told how many samples are done, of how many."""
+
+PROGRESS_EVERY = 1000
+
+
+class RaggedData(UsageError):
+    """Samples of different shapes cannot be stacked into a batch."""
+
+    code = "data.ragged"
+
+
+class DataMismatch(Refuted):
+    """The samples are not those that were committed to."""
+
+    code = "data.mismatch"
+
+
+@dataclass(frozen=True)
+class PackedField:
+    """One field of all n samples.
+
+    Args:
+        name: its path in the sample.
+        values: shape (n, *shape) where all samples have one shape; else all elements, flat.
+        shapes: None where all samples have one shape; else the shape of each, i64 of shape (n, dimensions).
+    """
+
+    name: str
+    values: Array
+    shapes: npt.NDArray[np.int64] | None = None
+
+    @property
+    def dtype(self) -> str:
+        """The element type, a key of `model_state.DTYPES`."""
+        return TYPE_NAMES[self.values.dtype]
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The shape of every sample, or None."""
+        return self.values.shape[1:] if self.shapes is None else None
+
+    def get_offsets(self) -> npt.NDArray[np.int64]:
+        """Return where each sample begins in `values` of a ragged field, and the end; in elements, shape (n + 1,)."""
+        if self.shapes is None:
+            raise RaggedData(f"field {self.name!r} is not ragged")
+        return np.concatenate([[0], np.cumsum(np.prod(self.shapes, axis=1, dtype=np.int64))])
+
+    def get_sample(self, index: int) -> Array:
+        """Return this field of one sample, a view."""
+        if self.shapes is None:
+            return self.values[index : index + 1].reshape(self.values.shape[1:])
+        shape = tuple(self.shapes[index].tolist())
+        offset = int(np.prod(self.shapes[:index], axis=1, dtype=np.int64).sum())
+        return self.values[offset : offset + int(np.prod(shape, dtype=np.int64))].reshape(shape)
+
+
+@dataclass(frozen=True)
+class PackedData:
+    """A data set as arrays: what is stored, mapped into memory and gathered from.
+
+    Args:
+        size: n, the number of samples.
+        fields: in the order of the sample.
+        salt_key: 32 bytes from which the salts of the leaves are made, or empty.
+    """
+
+    size: int
+    fields: tuple[PackedField, ...]
+    salt_key: bytes = b""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The paths of the fields."""
+        return tuple(field.name for field in self.fields)
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether some field has samples of different shapes."""
+        return any(field.shapes is not None for field in self.fields)
+
+    def gather(self, indices: npt.NDArray[np.int64]) -> list[Array]:
+        """Return the samples at `indices` stacked, as default collation does: per field, shape (batch, *shape).
+
+        Raises:
+            RaggedData: samples differ in shape.
+        """
+        if self.is_ragged:
+            names = [field.name for field in self.fields if field.shapes is not None]
+            raise RaggedData(
+                "samples of different shapes cannot be stacked",
+                expected="one shape in all samples",
+                actual="different shapes in " + ", ".join(map(repr, names)),
+                next_step="pad the samples to one shape in the data set, or pass a collate function of your own",
+            )
+        return [field.values.take(indices, axis=0) for field in self.fields]
+
+    def get_sample(self, index: int) -> list[Array]:
+        """Return the fields of one sample, as views."""
+        return [field.get_sample(index) for field in self.fields]
+
+    def get_schema(self) -> Schema:
+        """Return the schema."""
+        return Schema(VERSION, tuple(FieldSchema(field.name, field.dtype, field.shape) for field in self.fields))
+
+    def compute_hashes(self, progress: Progress | None = None) -> tuple[Hashes, Hashes]:
+        """Return the hashes of the data leaves and the content digests, each of shape (n, 32), from the bytes."""
+        heads = sha256(b"\x00" + tag_bytes(tags.DATA_TREE)).copy
+        contents = sha256(tag_bytes(tags.DATA_CONTENT)).copy
+        leaf_parts, content_parts = [], []
+        salts = make_salts(self.salt_key, self.size)
+        encode_value = msgspec.msgpack.Encoder().encode
+        start = encode(DataLeaf(VERSION, 0, b"", ()))[:2]  # the array header and the version
+        content_start = encode(SampleContent(VERSION, ()))[:2]
+        for index, fields in enumerate(self._iterate_fields()):
+            leaf = heads()
+            leaf.update(start + encode_value(index) + encode_value(salts[32 * index : 32 * index + 32]) + fields)
+            leaf_parts.append(leaf.digest())
+            content = contents()
+            content.update(content_start + fields)
+            content_parts.append(content.digest())
+            if progress is not None and index % PROGRESS_EVERY == 0:
+                progress(index, self.size)
+        return to_hashes(leaf_parts), to_hashes(content_parts)
+
+    def _iterate_fields(self) -> Iterator[bytes]:
+        """Yield the encoded list of fields of each sample."""
+        count = len(self.fields)
+        head = msgspec.msgpack.encode([None] * count)[:-count]  # only the header of the list
+        if not self.is_ragged:
+            yield from self._iterate_uniform_fields(head)
+            return
+        offsets = [field.get_offsets() if field.shapes is not None else None for field in self.fields]
+        for index in range(self.size):
+            encoded = head
+            for field, places in zip(self.fields, offsets, strict=True):
+                if field.shapes is None or places is None:
+                    value = field.get_sample(index)
+                else:
+                    shape = tuple(field.shapes[index].tolist())
+                    value = field.values[places[index] : places[index + 1]].reshape(shape)
+                digest = blake3(view_bytes(value)).digest()
+                encoded += encode(SampleField(field.name, field.dtype, value.shape, digest))
+            yield encoded
+
+    def _iterate_uniform_fields(self, head: bytes) -> Iterator[bytes]:
+        columns = []
+        for field in self.fields:
+            shape = field.values.shape[1:]
+            prefix = encode(SampleField(field.name, field.dtype, shape, ZERO))[: -len(ZERO)]
+            buffer = view_bytes(field.values)
+            columns.append((prefix, buffer, len(buffer) // self.size if self.size else 0))
+        for index in range(self.size):
+            encoded = head
+            for prefix, buffer, nbytes in columns:
+                encoded += prefix + blake3(buffer[index * nbytes : (index + 1) * nbytes]).digest()
+            yield encoded
+
+    def describe(self, leaf_hashes: Hashes) -> DataSet:
+        """Return the record of this data set that a plan holds."""
+        root = MerkleRoot(tags.DATA_TREE, self.size, compute_tree_root(tags.DATA_TREE, leaf_hashes))
+        return DataSet(root, compute_schema_id(self.get_schema()), CANONICALISATION, bool(self.salt_key))
+
+    def verify_commitment(self, record: DataSet, progress: Progress | None = None) -> Hashes:
+        """Recompute every leaf from the bytes, compare with a commitment, and return the leaf hashes, shape (n, 32).
+
+        Raises:
+            DataMismatch: these are not the samples that were committed to.
+        """
+        if self.size != record.leaves.size:
+            raise DataMismatch("another number of samples", expected=record.leaves.size, actual=self.size)
+        leaf_hashes, _ = self.compute_hashes(progress)
+        found = self.describe(leaf_hashes)
+        if found.schema != record.schema:
+            raise DataMismatch(
+                "the samples have another schema", expected=record.schema.hex(), actual=self.get_schema()
+            )
+        if found != record:
+            raise DataMismatch(
+                "the samples are not those that were committed to",
+                expected=record.leaves.root.hex(),
+                actual=found.leaves.root.hex(),
+                next_step="restore the data as they were when the run began",
+            )
+        return leaf_hashes
+
+
+def make_salts(key: bytes, size: int) -> bytes:
+    """Return 32 bytes of salt per leaf, or nothing without a key: keyed BLAKE3's extended output."""
+    return blake3(b"", key=key).digest(length=32 * size) if key else b""
+
+
+def to_hashes(digests: list[bytes]) -> Hashes:
+    """Return digests of 32 bytes as one array of shape (n, 32)."""
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+
+
+def compute_tree_root(tag: int, hashes: Hashes) -> bytes:
+    """Return the Merkle root over leaf hashes of shape (n, 32); equal to `merkle.compute_root`."""
+    if not len(hashes):
+        return sha256(b"\x02" + tag_bytes(tag)).digest()
+    raw = hashes.tobytes()
+    leaves = [raw[start : start + 32] for start in range(0, len(raw), 32)]
+    return compute_root_from(sha256(b"\x01" + tag_bytes(tag)).copy, leaves)
