@@ -1,0 +1,252 @@
+"""Whether what a certificate says follows from what it carries: everything that can be derived is derived again.
+
+Each function is one step of `verify.verify_certificate`, which lists them.
+
+Source: FORMATS, "The training certificate"; `spec/certificate.md`, chapters 3 and 4.
+"""
+
+from __future__ import annotations
+
+from assay.certificate.dsse import decode_base64, decode_hex
+from assay.certificate.interval_findings import (
+    check_findings,
+    compute_chances,
+    compute_interval_count,
+    compute_level,
+)
+from assay.certificate.rejections import ClaimContradicted, MalformedCertificate
+from assay.certificate.statement import (
+    MODEL_ROOT_DIGEST,
+    NOT_COMPUTED,
+    Document,
+    EvaluationClaim,
+    LeafProof,
+    MetricClaim,
+    Predicate,
+    Statement,
+    open_document,
+    render,
+    render_bits,
+)
+from assay.errors import MalformedEvidence, Refuted
+from assay.protocol import tags
+from assay.protocol.encoding import Record, RecordT, decode
+from assay.protocol.evidence.model_state import Alias, AliasTable, join_roots
+from assay.protocol.evidence.plan import (
+    CertifiedStart,
+    ClosingRecord,
+    DeclaredStart,
+    Evaluation,
+    InitialisedStart,
+    Plan,
+    Profile,
+    compute_closing_id,
+    compute_plan_id,
+    compute_profile_id,
+)
+from assay.protocol.evidence.recorder_signature import verify_run_signature
+from assay.protocol.evidence.transcript import EMPTY_CONTEXT, StartLeaf, StepLeaf, compute_start_id, compute_step_id
+from assay.protocol.merkle import MerkleRoot, compute_data_root, hash_leaf, verify_inclusion
+
+MAX_NAMES = 200_000
+START_KINDS = {InitialisedStart: "initialised", CertifiedStart: "certified", DeclaredStart: "declared"}
+
+
+def expect(what: str, derived: object, claimed: object) -> None:
+    """Compare a claim with what was derived.
+
+    Raises:
+        ClaimContradicted: they differ.
+    """
+    if derived != claimed:
+        raise ClaimContradicted(
+            f"{what} is not what the certificate's own evidence gives", expected=derived, actual=claimed
+        )
+
+
+def check_documents(predicate: Predicate) -> tuple[Plan, ClosingRecord, Profile]:
+    """Open plan, closing record and profile; derive their ids and renderings; follow the links between them."""
+    plan = open_document(predicate.plan, Plan)
+    closing = open_document(predicate.closing, ClosingRecord)
+    profile = open_document(predicate.profile, Profile)
+    for name, document, record, identifier in (
+        ("plan", predicate.plan, plan, compute_plan_id(plan)),
+        ("closing record", predicate.closing, closing, compute_closing_id(closing)),
+        ("profile", predicate.profile, profile, compute_profile_id(profile)),
+    ):
+        _check_document(name, document, record, identifier)
+    expect("plan of the closing record", compute_plan_id(plan).hex(), closing.plan.hex())
+    expect("profile of the plan", compute_profile_id(profile).hex(), plan.profile.hex())
+    expect("origin of the seed", plan.seed_origin, predicate.seed.origin)
+    expect("number of registrations", "0", predicate.seed.registrations)
+    return plan, closing, profile
+
+
+def _check_document(name: str, document: Document, record: Record, identifier: bytes) -> None:
+    expect(f"id of the {name}", identifier.hex(), document.id)
+    if render(record) != document.readable:
+        raise ClaimContradicted(f"the readable {name} does not say what its bytes say")
+
+
+def check_recorder(predicate: Predicate, closing: ClosingRecord) -> bytes:
+    """Check the recorder's signature over transcript root and closing record; return its key."""
+    key = decode_hex(predicate.recorder.key, "recorder's key")
+    try:
+        verify_run_signature(key, closing, decode_base64(predicate.recorder.signature))
+    except Refuted:
+        raise ClaimContradicted("the recorder's key did not sign this run", expected=key.hex()) from None
+    return key
+
+
+def check_roots(predicate: Predicate, plan: Plan, closing: ClosingRecord) -> None:
+    """Follow the proofs: first leaf → plan and start; last leaf → final state → model root."""
+    roots = predicate.roots
+    expect("transcript root", closing.transcript.root.hex(), roots.transcript)
+    expect("final state root", closing.final_state.hex(), roots.final_state)
+    expect("model root", closing.model_root.hex(), roots.model)
+    joined = join_roots(closing.model_root, decode_hex(roots.rest, "rest root"))
+    expect("final state root", joined.hex(), closing.final_state.hex())
+    expect("kind of transcript tree", tags.TRANSCRIPT_TREE, closing.transcript.tag)
+    expect("leaves of the transcript", closing.steps + 1, closing.transcript.size)
+    first = _open_leaf(roots.first_leaf, StartLeaf)
+    _check_inclusion(closing.transcript, compute_start_id(first), 0, roots.first_leaf)
+    expect("plan of the first leaf", compute_plan_id(plan).hex(), first.plan.hex())
+    expect("context of a run alone", EMPTY_CONTEXT, first.context)
+    expect("root of the start", first.start_root.hex(), predicate.start.root)
+    last = _open_leaf(roots.last_leaf, StepLeaf)
+    _check_inclusion(closing.transcript, compute_step_id(last), closing.steps, roots.last_leaf)
+    expect("step of the last leaf", closing.steps, last.step)
+    expect("state after the last step", closing.final_state.hex(), last.state_root.hex())
+
+
+def _open_leaf(proof: LeafProof, kind: type[RecordT]) -> RecordT:
+    return decode(decode_base64(proof.leaf), kind)
+
+
+def _check_inclusion(tree: MerkleRoot, leaf: bytes, index: int, proof: LeafProof) -> None:
+    path = [decode_hex(step, "step of a path") for step in proof.path]
+    try:
+        verify_inclusion(tree, hash_leaf(tree.tag, leaf), index, path)
+    except Refuted as finding:
+        raise ClaimContradicted(f"leaf {index} is not in the transcript", actual=finding.actual) from None
+
+
+def check_start(predicate: Predicate, plan: Plan) -> None:
+    """Compare the claim about the start with the plan."""
+    claim = predicate.start
+    expect("kind of the start", START_KINDS[type(plan.start)], claim.kind)
+    if isinstance(plan.start, DeclaredStart):
+        expect("declared start", plan.start.state_root.hex(), claim.root)
+    if not isinstance(plan.start, InitialisedStart):
+        expect("check of a start without initialiser", "not recomputed", claim.check)
+
+
+def check_level(predicate: Predicate, plan: Plan, closing: ClosingRecord) -> int:
+    """Derive N, level and chances from plan, closing record and findings; return how many intervals were recomputed."""
+    intervals = compute_interval_count(plan, closing)
+    expect("number of intervals", intervals, predicate.intervals)
+    recomputed = check_findings(predicate.findings, intervals, predicate.sampled)
+    expect("level of evidence", compute_level(recomputed, len(closing.programs)), predicate.level)
+    expect("chances", compute_chances(intervals, predicate.sampled), predicate.chances)
+    for checker in predicate.checkers:
+        expect("profile of a checker", predicate.profile.id, checker.profile)
+        if recomputed and checker.replays < 1:
+            raise ClaimContradicted("a checker with findings replayed nothing", expected="1 or more", actual=0)
+    return recomputed
+
+
+def check_programs(predicate: Predicate, closing: ClosingRecord) -> None:
+    """Compare the summary of programs with the closing record."""
+    derived = [(use.program.hex(), str(use.first_step)) for use in closing.programs]
+    expect("list of programs", derived, [(summary.id, summary.first_step) for summary in predicate.programs])
+
+
+def derive_evaluation(evaluation: Evaluation, check: str, overlap: str) -> EvaluationClaim:
+    """Return the claim about an evaluation of the closing record."""
+    return EvaluationClaim(
+        step=str(evaluation.step),
+        program=evaluation.program.hex(),
+        data_root=evaluation.data.leaves.root.hex(),
+        data_size=str(evaluation.data.leaves.size),
+        metrics=[
+            MetricClaim(metric.name, render_bits(metric.value), str(metric.count)) for metric in evaluation.metrics
+        ],
+        check="recomputed" if check == "recomputed" else "declared",
+        overlap=overlap,
+    )
+
+
+def check_evaluations(predicate: Predicate, closing: ClosingRecord) -> None:
+    """Compare the evaluations, value by value, with the closing record."""
+    expect("number of evaluations", len(closing.evaluations), len(predicate.evaluations))
+    for evaluation, claim in zip(closing.evaluations, predicate.evaluations, strict=True):
+        if claim.overlap != NOT_COMPUTED:
+            check_decimal(claim.overlap, "overlap")
+        expect("evaluation", derive_evaluation(evaluation, claim.check, claim.overlap), claim)
+
+
+def check_events(predicate: Predicate, closing: ClosingRecord) -> None:
+    """Compare the declared events with their root in the closing record."""
+    leaves = [decode_base64(event.bytes) for event in predicate.events]
+    expect("number of events", closing.events.size, len(leaves))
+    expect("root of the events", compute_data_root(tags.EVENTS_TREE, leaves).hex(), closing.events.root.hex())
+
+
+def check_subjects(statement: Statement) -> AliasTable:
+    """Compare the subjects with the predicate, and return the alias table of the model."""
+    predicate, model = statement.predicate, statement.predicate.model
+    derived = [("model", {MODEL_ROOT_DIGEST: predicate.roots.model})]
+    for file in model.files:
+        decode_hex(file.sha256, "SHA-256 of a file")
+        check_decimal(file.size, "size of a file")
+        if not file.name.isascii() or not file.name.isprintable() or not 1 <= len(file.name) <= 255:
+            raise MalformedCertificate(
+                "name of a file", expected="1 to 255 printable characters", actual=ascii(file.name)
+            )
+        derived.append((file.name, {"sha256": file.sha256}))
+    expect("subjects", derived, [(subject.name, subject.digest) for subject in statement.subject])
+    if len({name for name, _ in derived}) != len(derived):
+        raise MalformedCertificate("two subjects have one name")
+    return _check_names(predicate)
+
+
+def _check_names(predicate: Predicate) -> AliasTable:
+    model = predicate.model
+    aliases = [alias.name for alias in model.aliases]
+    targets = {*model.parameters, *model.buffers}
+    if len(targets) + len(aliases) > MAX_NAMES:
+        raise MalformedCertificate("too many tensors", expected=MAX_NAMES, actual=len(targets) + len(aliases))
+    for names in (model.parameters, model.buffers, aliases):
+        if names != sorted(set(names), key=str.encode):
+            raise MalformedCertificate("names of tensors are not sorted, or one is twice")
+    if len(targets) != len(model.parameters) + len(model.buffers) or targets & set(aliases):
+        raise MalformedCertificate("a tensor has two places")
+    if not targets.issuperset(alias.target for alias in model.aliases):
+        raise MalformedCertificate("an alias names no tensor")
+    return AliasTable(tuple(Alias(alias.name, alias.target) for alias in model.aliases))
+
+
+def check_decimal(text: str, what: str) -> int:
+    """Return the number below 2**63 that a decimal string in its one form says.
+
+    Raises:
+        MalformedEvidence: anything else.
+    """
+    if not text.isascii() or not text.isdecimal() or len(text) > 19 or str(int(text)) != text or int(text) >= 2**63:
+        raise MalformedCertificate(f"{what} is no decimal number below 2**63", actual=text[:40])
+    return int(text)
+
+
+def check_signers(statement: Statement, signers: set[bytes]) -> None:
+    """Compare the keys that signed with the checkers that the statement names: no signature more, none less.
+
+    Raises:
+        MalformedEvidence: they differ, or checkers are not sorted by key.
+    """
+    named = [checker.key for checker in statement.predicate.checkers]
+    if named != sorted(set(named)) or {decode_hex(key, "checker's key") for key in named} != signers:
+        raise MalformedEvidence(
+            "signatures are not exactly those of the checkers that the statement names",
+            expected=sorted(named),
+            actual=sorted(key.hex() for key in signers),
+        )

@@ -1,0 +1,149 @@
+"""The findings of an audit, and what follows from them: level of evidence, sample size, chances.
+
+Source: FORMATS, "The training certificate"; `spec/certificate.md`, clauses 3.8 to 3.11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import perm
+
+from assay.certificate.rejections import ClaimContradicted, MalformedCertificate
+from assay.certificate.statement import (
+    MAX_LISTED,
+    Chance,
+    ChancesClaim,
+    FindingClaim,
+    FindingsClaim,
+    FindingsTree,
+    Level,
+)
+from assay.protocol import tags
+from assay.protocol.encoding import Record, encode
+from assay.protocol.evidence.plan import ClosingRecord, Plan
+from assay.protocol.merkle import compute_data_root
+
+FORMULA = 1
+"""Version of the formula of the chances."""
+
+MAX_INTERVALS = 2**32
+
+COUNTED = ("uniform", "all")
+"""Kinds of findings that enter the stated chances."""
+
+
+class FindingRecord(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One finding as it is hashed."""
+
+    interval: int
+    kind: str
+    result: str
+
+
+def compute_interval_count(plan: Plan, closing: ClosingRecord) -> int:
+    """Return N, the number of intervals; only the last may be shorter.
+
+    Raises:
+        MalformedCertificate: no steps, an interval without length, or more intervals than `MAX_INTERVALS`.
+    """
+    if plan.interval_length < 1 or closing.steps < 1:
+        raise MalformedCertificate("a run needs steps and intervals", actual=(closing.steps, plan.interval_length))
+    count = -(-closing.steps // plan.interval_length)
+    if count > MAX_INTERVALS:
+        raise MalformedCertificate("too many intervals", expected=MAX_INTERVALS, actual=count)
+    return count
+
+
+def compute_findings_root(findings: Sequence[FindingClaim]) -> bytes:
+    """Return the Merkle root over findings that are sorted by interval."""
+    leaves = [encode(FindingRecord(finding.interval, finding.kind, finding.result)) for finding in findings]
+    return compute_data_root(tags.FINDINGS_TREE, leaves)
+
+
+def summarise_findings(findings: Sequence[FindingClaim]) -> FindingsClaim:
+    """Return findings as the predicate lists them: all, or a tree and those that did not match.
+
+    Raises:
+        MalformedCertificate: more than `MAX_LISTED` findings did not match.
+    """
+    ordered = sorted(findings, key=lambda finding: finding.interval)
+    if len(ordered) <= MAX_LISTED:
+        return FindingsClaim(ordered, "none")
+    tree = FindingsTree(len(ordered), compute_findings_root(ordered).hex())
+    listed = [finding for finding in ordered if finding.result != "matches"]
+    if len(listed) > MAX_LISTED:
+        raise MalformedCertificate("too many findings differ to be listed", expected=MAX_LISTED, actual=len(listed))
+    return FindingsClaim(listed, tree)
+
+
+def count_sampled(findings: Sequence[FindingClaim]) -> int:
+    """Return s: how many findings were drawn uniformly, or taken all."""
+    return sum(finding.kind in COUNTED for finding in findings)
+
+
+def compute_level(recomputed: int, programs: int) -> Level:
+    """Return the level of evidence that findings and programs give."""
+    if recomputed:
+        return "recomputed"
+    return "replayable" if programs else "observed"
+
+
+def compute_chances(intervals: int, sampled: int) -> ChancesClaim:
+    """Return the two chances of a check of `sampled` of `intervals` intervals, alone (no quorum).
+
+    Missing b false intervals has the chance C(N - b, s) / C(N, s); for b = 1 that is 1 - s / N.
+    """
+    least, most = 1, intervals - sampled + 1
+    while least < most:
+        middle = (least + most) // 2
+        terms = min(middle, sampled)
+        fixed = max(middle, sampled)
+        if 20 * perm(intervals - fixed, terms) <= perm(intervals, terms):
+            most = middle
+        else:
+            least = middle + 1
+    caught = str(least) if sampled else "none"
+    return ChancesClaim(FORMULA, format_chance(Fraction(intervals - sampled, intervals)), caught)
+
+
+def check_findings(findings: FindingsClaim, intervals: int, sampled: int) -> int:
+    """Check the findings of a certificate among each other.
+
+    Args:
+        findings: what the certificate lists.
+        intervals: N, as derived from plan and closing record.
+        sampled: s, as the certificate states it.
+
+    Returns:
+        How many intervals were recomputed, of any kind.
+
+    Raises:
+        MalformedCertificate: not sorted, not unique, outside 0 to N - 1, or in the wrong one of the two forms.
+        ClaimContradicted: s is not what the findings give.
+    """
+    listed = findings.listed
+    numbers = [finding.interval for finding in listed]
+    if numbers != sorted(set(numbers)) or (numbers and not 0 <= numbers[0] <= numbers[-1] < intervals):
+        raise MalformedCertificate("findings are not sorted, or outside the run", expected=f"0 to {intervals - 1}")
+    if len(listed) > MAX_LISTED:
+        raise MalformedCertificate("too many findings are listed", expected=MAX_LISTED, actual=len(listed))
+    if findings.tree == "none":
+        if count_sampled(listed) != sampled:
+            raise ClaimContradicted("sample size", expected=count_sampled(listed), actual=sampled)
+        every = sum(finding.kind == "all" for finding in listed)
+        if every and every != intervals:
+            raise ClaimContradicted("findings say that all intervals were taken", expected=intervals, actual=every)
+        return len(listed)
+    size = findings.tree.size
+    if not MAX_LISTED < size <= intervals or not 0 <= sampled <= size or len(listed) > size:
+        raise MalformedCertificate("size of the tree of findings", expected=f"{MAX_LISTED + 1} to {intervals}")
+    if any(finding.result == "matches" for finding in listed):
+        raise MalformedCertificate("beyond the limit only findings that did not match are listed")
+    return size
+
+
+def format_chance(chance: Fraction) -> Chance:
+    """Return a probability as an exact fraction and rounded half to even at six digits."""
+    millionths = round(chance * 1_000_000)
+    return Chance(f"{chance.numerator}/{chance.denominator}", f"{millionths // 1_000_000}.{millionths % 1_000_000:06d}")

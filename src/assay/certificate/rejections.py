@@ -1,0 +1,89 @@
+"""Why a certificate is not accepted, one class per reason.
+
+`Refuted` (exit 1) is reserved for an explicit finding about something that a trusted key stands behind. Everything
+that merely fails to prove is `Unproven`, everything unreadable is `MalformedEvidence` (both exit 3).
+
+Source: FORMATS, the exit table; `spec/certificate.md`, chapter 6.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from assay.errors import MalformedEvidence, Refuted, Unproven
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from assay.certificate.wording import Findings
+
+
+class _WithFindings(Exception):
+    """A rejection that comes after the facts were established, and carries them."""
+
+    findings: Findings | None = None
+
+    def attach(self, findings: Findings) -> Self:
+        """Return this rejection with the facts that were established before it."""
+        self.findings = findings
+        return self
+
+
+class MalformedCertificate(MalformedEvidence):
+    """Bytes that are not a certificate in its one canonical form."""
+
+    code = "certificate.malformed"
+
+
+class SignatureFailed(Refuted):
+    """A key that the reader trusts is named as signer of a well-formed envelope, and did not sign these bytes."""
+
+    code = "certificate.signature-failed"
+
+
+class ForeignSignatureFailed(MalformedEvidence):
+    """A key that the reader does not trust is named as signer and did not sign: the envelope is not minimal."""
+
+    code = "certificate.foreign-signature-failed"
+
+
+class ClaimContradicted(Refuted):
+    """What the certificate carries contradicts what it says."""
+
+    code = "certificate.contradicted"
+
+
+class IntervalDiffers(_WithFindings, Refuted):
+    """A checker recomputed an interval, and got something else."""
+
+    code = "certificate.interval-differs"
+
+
+class AnotherModel(Refuted):
+    """The model file is not the certified one: its size, its SHA-256 or its model root differs."""
+
+    code = "certificate.another-model"
+
+
+class NewerFormat(Unproven):
+    """The certificate has a format that this release does not know."""
+
+    code = "certificate.newer-format"
+
+
+class SignersUnknown(_WithFindings, Unproven):
+    """No signer is trusted by the reader: nothing is proven about who checked."""
+
+    code = "certificate.signers-unknown"
+
+
+class OwnKeyOnly(_WithFindings, Unproven):
+    """Nobody but the recorder's own key checked: shown, and never counted."""
+
+    code = "certificate.own-key-only"
+
+
+class PolicyNotMet(_WithFindings, Unproven):
+    """The certificate holds, and proves less than the reader asked for."""
+
+    code = "certificate.policy-not-met"

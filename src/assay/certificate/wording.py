@@ -1,0 +1,170 @@
+"""What a certificate proves and what it does not, in sentences. No sentence claims more than FORMATS allows.
+
+Source: FORMATS, "What it may claim"; `spec/certificate.md`, chapter 7.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from assay.certificate.statement import NOT_COMPUTED, Level, ModelFile, Predicate
+from assay.protocol.evidence.plan import ClosingRecord, Plan, Profile
+
+
+class Signer(msgspec.Struct, frozen=True):
+    """A key that signed: hex, the reader's name for it (empty: not trusted), and whether it also recorded."""
+
+    key: str
+    name: str
+    is_recorder: bool
+    replays: int
+
+
+class Findings(msgspec.Struct, frozen=True, rename="camel"):
+    """Everything that verification established."""
+
+    level: Level
+    model_root: str
+    plan: str
+    intervals: int  # N
+    sampled: int  # s, those that count for the chances
+    recomputed: int  # of any kind
+    differing: list[int]
+    inconclusive: list[int]
+    miss_one: str  # fraction
+    miss_one_rounded: str
+    caught95: str
+    recorder: str
+    signers: list[Signer]
+    file: ModelFile | None
+    proven: list[str]
+    not_proven: list[str]
+
+
+class Checked(NamedTuple):
+    """A certificate whose steps 1 to 11 hold."""
+
+    predicate: Predicate
+    plan: Plan
+    closing: ClosingRecord
+    profile: Profile
+    recomputed: int
+    signers: tuple[Signer, ...]
+    file: ModelFile | None
+
+
+def describe(checked: Checked) -> Findings:
+    """Return the findings over a certificate whose steps 1 to 11 hold."""
+    predicate, chances = checked.predicate, checked.predicate.chances
+    return Findings(
+        level=predicate.level,
+        model_root=predicate.roots.model,
+        plan=predicate.plan.id,
+        intervals=predicate.intervals,
+        sampled=predicate.sampled,
+        recomputed=checked.recomputed,
+        differing=_get_intervals(predicate, "differs"),
+        inconclusive=_get_intervals(predicate, "inconclusive"),
+        miss_one=chances.miss_one.fraction,
+        miss_one_rounded=chances.miss_one.rounded,
+        caught95=chances.caught95,
+        recorder=predicate.recorder.key,
+        signers=list(checked.signers),
+        file=checked.file,
+        proven=_describe_proven(checked),
+        not_proven=_describe_not_proven(checked),
+    )
+
+
+def _get_intervals(predicate: Predicate, result: str) -> list[int]:
+    return [finding.interval for finding in predicate.findings.listed if finding.result == result]
+
+
+def _describe_proven(checked: Checked) -> list[str]:
+    predicate, file, said = checked.predicate, checked.file, []
+    if file is not None:
+        said.append(f"The model file is the one that the certificate names (SHA-256 {file.sha256[:16]}…).")
+    said.append(f"The recorder's key {predicate.recorder.key[:16]}… signed the transcript and the end of this run.")
+    for signer in checked.signers:
+        if signer.name and not signer.is_recorder:
+            said += [f"{signer.name} ({signer.key[:16]}…) states: {claim}" for claim in _describe_claims(checked)]
+    if predicate.level == "recomputed" and predicate.sampled:
+        said.append(
+            f"If exactly one interval was false, this check had probability {predicate.chances.miss_one.rounded} "
+            f"({predicate.chances.miss_one.fraction}) of missing it; {_describe_caught(predicate)}"
+        )
+    return said
+
+
+def _describe_claims(checked: Checked) -> list[str]:
+    predicate = checked.predicate
+    said = [f"this model is the result of plan {predicate.plan.id[:16]}… after {checked.closing.steps} steps."]
+    if checked.recomputed:
+        unmatched = len(_get_intervals(predicate, "differs")) + len(_get_intervals(predicate, "inconclusive"))
+        said.append(
+            f"{checked.recomputed} of {predicate.intervals} intervals were recomputed under a {checked.profile.kind} "
+            f"profile, {checked.recomputed - unmatched} match bit for bit."
+        )
+    if predicate.start.check == "recomputed":
+        said.append("the starting weights were recomputed from the seed.")
+    for evaluation in predicate.evaluations:
+        if evaluation.check == "recomputed":
+            values = ", ".join(f"{metric.name} {metric.value}" for metric in evaluation.metrics)
+            said.append(f"{values} on {evaluation.data_size} samples, recomputed.")
+    return said
+
+
+def _describe_caught(predicate: Predicate) -> str:
+    return f"{predicate.chances.caught95} or more false intervals are caught with at least 95 %."
+
+
+def _describe_not_proven(checked: Checked) -> list[str]:
+    predicate, said = checked.predicate, []
+    if not any(signer.name for signer in checked.signers):
+        said.append("Signers unknown: nothing is proven about who checked.")
+    elif all(signer.is_recorder for signer in checked.signers if signer.name):
+        said.append("Only the recorder's own key checked: that never counts.")
+    if checked.file is None:
+        said.append("No model file was given: nothing is proven about any file.")
+    left = predicate.intervals - checked.recomputed
+    if left:
+        said.append(f"{left} of {predicate.intervals} intervals were not recomputed: nothing is claimed about them.")
+    if predicate.start.check != "recomputed":
+        said.append(_UNCHECKED_START[predicate.start.kind])
+    if checked.plan.seed_origin == "submitter":
+        said.append("The seed was chosen by the submitter, who may have tried many.")
+    said += _describe_unchecked_values(predicate)
+    return said + _NEVER_CLAIMED
+
+
+def _describe_unchecked_values(predicate: Predicate) -> list[str]:
+    said = []
+    for evaluation in predicate.evaluations:
+        names = ", ".join(metric.name for metric in evaluation.metrics)
+        if evaluation.check != "recomputed":
+            said.append(f"Declared, not recomputed: {names}.")
+        if evaluation.overlap == NOT_COMPUTED:
+            said.append(f"The overlap of training and test data was not computed (for {names}).")
+    if not predicate.evaluations:
+        said.append("No metric was recomputed.")
+    if predicate.scalars.differing == NOT_COMPUTED:
+        said.append("Rates were not compared with the optimizer's own formula.")
+    if predicate.events:
+        said.append(f"{len(predicate.events)} declared events (edits, early stop) are the submitter's word.")
+    return said
+
+
+_UNCHECKED_START = {
+    "declared": "The starting weights were merely declared.",
+    "certified": "The starting weights are said to come from a parent certificate, which was not checked here.",
+    "initialised": "The starting weights were not recomputed from the seed.",
+}
+
+_NEVER_CLAIMED = [
+    "That the data or the program are benign.",
+    "Who did the computing; that recorder and checker are different persons.",
+    "That it was the first or only attempt.",
+    "When it happened, and anything that happened after.",
+]
