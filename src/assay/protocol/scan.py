@@ -139,7 +139,9 @@ def scan(data: bytes, *, max_depth: int = MAX_DEPTH, max_items: int = MAX_ITEMS)
             outer.append(left)
             left = length
             announced += length
-            _limit_array(len(outer), max_depth, length, size - position, announced, max_items)
+            if len(outer) > max_depth:  # ENC-8
+                raise TooDeep("arrays are nested too deeply", expected=f"at most {max_depth}", actual=len(outer))
+            _limit_array(length, size - position, announced, max_items)
             continue
         if kind == _REFUSED:
             raise ItemKindRefused("this kind of item has no place in a record", actual=_name(data, position - 1))
@@ -179,10 +181,8 @@ def _read_body(data: bytes, position: int, length: int, *, is_text: bool) -> Non
             raise TextNotUtf8("a text is not UTF-8", actual=f"{error.reason} at offset {position}") from None
 
 
-def _limit_array(depth: int, max_depth: int, length: int, rest: int, announced: int, max_items: int) -> None:
-    # ENC-6, ENC-8, ENC-9: refuse on the header of an array, before walking or storing its elements.
-    if depth > max_depth:
-        raise TooDeep("arrays are nested too deeply", expected=f"at most {max_depth}", actual=depth)
+def _limit_array(length: int, rest: int, announced: int, max_items: int) -> None:
+    # ENC-6, ENC-9: refuse on the header of an array, before walking or storing its elements.
     if length > rest:
         raise Truncated("an array is longer than the bytes that are left", expected=f"at most {rest}", actual=length)
     if announced > max_items:
