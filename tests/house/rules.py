@@ -19,6 +19,9 @@ PURE_IMPORTS = {
 }  # fmt: skip
 """What `protocol` may import: nothing that reads a clock, a file, the network, the environment or chance."""
 
+PURE_NAMES = {"math.comb", "math.gcd", "math.isqrt", "math.lcm", "math.perm", "math.prod"}
+"""The part of `math` that maps integers to integers."""
+
 IMPURE_CALLS = {"breakpoint", "eval", "exec", "float", "globals", "hash", "id", "input", "open", "print", "__import__"}
 """`hash` and `id` differ from process to process."""
 
@@ -73,7 +76,11 @@ def find_impurity(tree: ast.AST) -> list[str]:
         if isinstance(node, ast.FunctionDef) and node.name in FLOAT_BIT_FUNCTIONS
         for inner in ast.walk(node)
     }
-    found = [f"{line}: imports {name}" for line, name in get_imports(tree) if name.split(".")[0] not in PURE_IMPORTS]
+    found = [
+        f"{line}: imports {name}"
+        for line, name in get_imports(tree)
+        if name.split(".")[0] not in PURE_IMPORTS and name not in PURE_NAMES
+    ]
     for node in ast.walk(tree):
         if node in bit_nodes:
             continue

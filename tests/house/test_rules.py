@@ -90,6 +90,7 @@ PLANTED = {
     "a true division": (rules.find_impurity, "x = 4 / 2"),
     "a division in place": (rules.find_impurity, "x /= 2"),
     "a conversion to float": (rules.find_impurity, "x = float(3)"),
+    "the real part of math": (rules.find_impurity, "from math import sqrt"),
     "a clock": (rules.find_impurity, "def f():\n    import time"),
     "the environment": (rules.find_impurity, "from os import environ"),
     "a file": (rules.find_impurity, "open('x')"),
@@ -113,6 +114,7 @@ PLANTED = {
 
 HARMLESS = {
     "whole division": (rules.find_impurity, "x = 7 // 2"),
+    "a product of integers": (rules.find_impurity, "from math import prod"),
     "a sorted set": (rules.find_impurity, "z = [x for x in sorted(set(y))]"),
     "membership": (rules.find_impurity, "z = [x for x in y if x in {1, 2}]"),
     "bits of a float": (rules.find_impurity, "def float_to_bits(v):\n    return float(v) / 1.0"),
