@@ -9,10 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from typing import ClassVar
 
 from assay.errors import MalformedEvidence, Refuted
 from assay.protocol.encoding import Record
 from assay.protocol.hashing import tag_bytes
+
+
+class LeafIndexRefused(MalformedEvidence):
+    """An index that no leaf of this tree has."""
+
+    code: ClassVar[str] = "merkle.leaf-index"
+
+
+class PathLengthRefused(MalformedEvidence):
+    """An inclusion path that is longer or shorter than the one path of this leaf, or holds no hashes."""
+
+    code: ClassVar[str] = "merkle.path-length"
+
+
+class InclusionRefuted(Refuted):
+    """A leaf that does not stand where it is said to stand."""
+
+    code: ClassVar[str] = "merkle.inclusion"
 
 
 class MerkleRoot(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -68,26 +87,46 @@ def compute_path(tag: int, leaf_hashes: Sequence[bytes], index: int) -> tuple[by
 
 
 def verify_inclusion(tree: MerkleRoot, leaf_hash: bytes, index: int, path: Sequence[bytes]) -> None:
-    """Check that `leaf_hash` stands at `index` of `tree`.
+    """Check that `leaf_hash` stands at `index` of `tree` (HSH-7).
+
+    The length of the path is that of this index and size, no more and no less: a node can't pass for a leaf.
+
+    Args:
+        tree: the committed list.
+        leaf_hash: of `hash_leaf`, computed by the caller from the leaf's data.
+        index: 0 to size − 1.
+        path: sibling hashes from the leaf upwards.
 
     Raises:
-        MalformedEvidence: the index or the length of the path is impossible for this size.
-        Refuted: the path leads to another root.
+        LeafIndexRefused: the tree has no such leaf.
+        PathLengthRefused: the length of the path is impossible for this index and size.
+        InclusionRefuted: the path leads to another root.
     """
     if not 0 <= index < tree.size:
-        raise MalformedEvidence("leaf index outside the tree", expected=f"0 to {tree.size - 1}", actual=index)
+        raise LeafIndexRefused("leaf index outside the tree", expected=f"0 to {tree.size - 1}", actual=index)
+    if len(path) != compute_path_length(tree.size, index) or any(len(sibling) != 32 for sibling in path):
+        raise PathLengthRefused(
+            "inclusion path has a wrong length",
+            expected=f"{compute_path_length(tree.size, index)} hashes of 32 bytes",
+            actual=f"{len(path)} entries, {sum(map(len, path))} bytes",
+        )
     position, last, node, steps = index, tree.size - 1, leaf_hash, iter(path)
-    used = 0
     while last:
-        if position % 2 or position < last:
-            sibling = next(steps, None)
-            if sibling is None or len(sibling) != 32:
-                raise MalformedEvidence("inclusion path is too short", actual=len(path))
-            used += 1
-            node = hash_node(tree.tag, sibling, node) if position % 2 else hash_node(tree.tag, node, sibling)
+        if position % 2:
+            node = hash_node(tree.tag, next(steps), node)
+        elif position < last:
+            node = hash_node(tree.tag, node, next(steps))
         position //= 2
         last //= 2
-    if used != len(path):
-        raise MalformedEvidence("inclusion path is too long", expected=used, actual=len(path))
     if node != tree.root:
-        raise Refuted("inclusion path leads to another root", expected=tree.root.hex(), actual=node.hex())
+        raise InclusionRefuted("inclusion path leads to another root", expected=tree.root.hex(), actual=node.hex())
+
+
+def compute_path_length(size: int, index: int) -> int:
+    """Return the number of hashes in the inclusion path of leaf `index` of `size` leaves, 0 ≤ index < size (HSH-7)."""
+    length, last = 0, size - 1
+    while last:
+        length += index % 2 or index < last
+        index //= 2
+        last //= 2
+    return length

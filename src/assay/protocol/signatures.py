@@ -1,14 +1,28 @@
-"""Ed25519 signatures under one strict rule.
+"""Ed25519 signatures under one strict rule, which does not depend on the library that checks them.
 
-Source: RFC 8032; `spec/hashing.md`. libsodium refuses non-canonical S, non-canonical and small-order points.
+RFC 8032 leaves room: libraries disagree about points of small order, about points with a part of small order, and about
+encodings that are not reduced. Here a signature (R, S) by a key A holds only if A and R are reduced encodings of points
+of the prime-order group other than its neutral element, S < L, and [S]B = R + [h]A. On such inputs all verification
+equations agree, with cofactor or without. Honest signers make no others.
+
+Source: RFC 8032, section 5.1.7; `spec/hashing.md`, HSH-9.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from nacl.bindings import crypto_core_ed25519_is_valid_point
 from nacl.exceptions import BadSignatureError, CryptoError
 from nacl.signing import SigningKey, VerifyKey
 
 from assay.errors import Refuted
+
+
+class SignatureRefuted(Refuted):
+    """A signature that is not by this key over this message."""
+
+    code: ClassVar[str] = "signature.refuted"
 
 
 def get_public_key(seed: bytes) -> bytes:
@@ -22,12 +36,26 @@ def sign(seed: bytes, message: bytes) -> bytes:
 
 
 def verify_signature(public_key: bytes, message: bytes, signature: bytes) -> None:
-    """Check a signature.
+    """Check a signature (HSH-9).
+
+    Args:
+        public_key: 32 bytes; anything else is refused.
+        message: what was signed.
+        signature: 64 bytes, R ‖ S; anything else is refused.
 
     Raises:
-        Refuted: the signature is not by this key over this message.
+        SignatureRefuted: the signature is not by this key over this message, or breaks the strict rule.
     """
     try:
+        # The library checks S < L and the equation; newer versions of it may do so times the cofactor.
         VerifyKey(public_key).verify(message, signature)
+        holds = _is_proper_point(public_key) and _is_proper_point(signature[:32])
     except (BadSignatureError, CryptoError, ValueError, TypeError):
-        raise Refuted("signature does not hold", expected=f"a signature by {public_key.hex()}") from None
+        holds = False
+    if not holds:
+        raise SignatureRefuted("signature does not hold", expected=f"a signature by {public_key.hex()}")
+
+
+def _is_proper_point(encoding: bytes) -> bool:
+    """Return whether this is the reduced encoding of a point of the prime-order group, not the neutral one."""
+    return bool(crypto_core_ed25519_is_valid_point(encoding))

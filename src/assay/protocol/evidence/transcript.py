@@ -5,9 +5,12 @@ Source: FORMATS, "The run"; `spec/transcript.md`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from assay.protocol import tags
 from assay.protocol.encoding import Record
 from assay.protocol.hashing import ZERO, compute_digest, compute_id
+from assay.protocol.merkle import MerkleRoot, compute_data_root
 
 EMPTY_CONTEXT = b""
 
@@ -59,6 +62,11 @@ def compute_start_id(leaf: StartLeaf) -> bytes:
 def compute_step_id(leaf: StepLeaf) -> bytes:
     """Return the id of leaf_t."""
     return compute_id(tags.STEP_LEAF, leaf)
+
+
+def compute_transcript(leaf_ids: Sequence[bytes]) -> MerkleRoot:
+    """Return the committed list of the ids of leaf_0, leaf_1, …: steps + 1 leaves, leaf t at index t (TRN-7)."""
+    return MerkleRoot(tags.TRANSCRIPT_TREE, len(leaf_ids), compute_data_root(tags.TRANSCRIPT_TREE, leaf_ids))
 
 
 def rebuild_leaf(parts: StepParts, program: bytes, previous: bytes, scalars: bytes) -> StepLeaf:

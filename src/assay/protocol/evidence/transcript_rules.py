@@ -118,18 +118,21 @@ def verify_link(leaf: StepLeaf, step: int, previous: bytes) -> None:
         )
 
 
-def is_root_due(plan: Plan, step: int) -> bool:
-    """Return whether the leaf of `step` holds a state root: by the period, and at the end of each interval (TRN-5)."""
-    return step % plan.root_period == 0 or step % plan.interval_length == 0
+def is_root_due(plan: Plan, step: int, steps: int) -> bool:
+    """Return whether the leaf of `step` of a run of `steps` steps holds a state root (TRN-5).
+
+    It does by the period, at the end of each interval, and after the last step.
+    """
+    return step % plan.root_period == 0 or step % plan.interval_length == 0 or step == steps
 
 
-def verify_root_period(plan: Plan, leaf: StepLeaf) -> None:
-    """Check that a leaf holds a state root exactly where the plan asks for one (TRN-5).
+def verify_root_period(plan: Plan, leaf: StepLeaf, steps: int) -> None:
+    """Check that a leaf of a run of `steps` steps holds a state root exactly where the plan asks for one (TRN-5).
 
     Raises:
         RootPeriodContradicted: one is missing, or one is there that is not asked for.
     """
-    due = is_root_due(plan, leaf.step)
+    due = is_root_due(plan, leaf.step, steps)
     if due != (leaf.state_root != ZERO):
         raise RootPeriodContradicted(
             f"the leaf of step {leaf.step} contradicts the period of state roots",
