@@ -95,15 +95,32 @@ def find_impurity(tree: ast.AST) -> list[str]:
 
 def find_set_iteration(tree: ast.AST) -> list[str]:
     """Return the places where the order of a set becomes visible; `sorted(...)` around it is fine."""
-    names = {
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inside = {inner for function in functions for inner in ast.walk(function)}
+    outside = [node for node in ast.walk(tree) if node not in inside]
+    names = _get_set_names(outside)
+    found = _find_shown_sets(outside, names)
+    for function in functions:
+        nodes = list(ast.walk(function))
+        rebound = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        rebound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+        found += _find_shown_sets(nodes, (names - rebound) | _get_set_names(nodes))
+    return found
+
+
+def _get_set_names(nodes: list[ast.AST]) -> set[str]:
+    return {
         target.id
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Assign) and _is_set(node.value, set())
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+
+
+def _find_shown_sets(nodes: list[ast.AST], names: set[str]) -> list[str]:
     found = []
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.For | ast.comprehension) and _is_set(node.iter, names):
             found.append(f"{node.iter.lineno}: iterates over a set")
         elif isinstance(node, ast.Call) and any(_is_set(argument, names) for argument in node.args):
