@@ -86,6 +86,7 @@ class IndependentLog(TorchDispatchMode):
 
 
 def build(kind: type, settings: dict[str, Any]) -> tuple[torch.nn.Module, Any]:
+    """A small net and its optimizer with two parameter groups."""
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
     second = dict(settings, lr=settings["lr"] / 3)
@@ -93,6 +94,7 @@ def build(kind: type, settings: dict[str, Any]) -> tuple[torch.nn.Module, Any]:
 
 
 def set_gradients(net: torch.nn.Module) -> float:
+    """Fill the gradients and return the loss."""
     net.zero_grad()
     loss = net(torch.ones(2, 3)).square().mean()
     loss.backward()
@@ -100,6 +102,7 @@ def set_gradients(net: torch.nn.Module) -> float:
 
 
 def run_real_step(optimizer: Any) -> list[list[tuple[str, float]]]:
+    """Step for real and return the numbers of each parameter's calls."""
     log = IndependentLog(optimizer)
     with log:
         optimizer.step()
@@ -107,6 +110,7 @@ def run_real_step(optimizer: Any) -> list[list[tuple[str, float]]]:
 
 
 def read_per_parameter(reader: ScalarReader, optimizer: Any) -> list[list[tuple[str, float]]]:
+    """Read the row and return the numbers of each parameter's calls."""
     row = reader.read()
     logs = reader.read_structured()
     sizes = [len(group["params"]) for group in optimizer.param_groups]

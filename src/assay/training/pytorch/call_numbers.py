@@ -138,6 +138,10 @@ class FastLog(TorchDispatchMode):
         self.idle = idle
         self.calls: list[CallRecord] = []
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would wrap every dispatch to hide it from torch.compile; this mode never runs under it
+
     def __torch_dispatch__(
         self, func: Operator, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

@@ -156,6 +156,7 @@ class StandIn:
         self.step = get_plain_step(type(optimizer))
         self.kinds: list[Kind] = []
         self.structure: list[Any] = []
+        self.has_integers = False
         self.counting: set[str] = set()  # attributes of the optimizer that its step changes
         _refuse_class(self.name, type(optimizer))
 
@@ -178,10 +179,13 @@ class StandIn:
         seen: list[Any] = []
         for group in self.optimizer.param_groups:
             seen.append(group)
-            seen.extend(group["params"])
-        for state in self.optimizer.state.values():
-            seen.append(state)
-            seen.extend([type(value) if isinstance(value, (int, float)) else value for value in state.values()])
+            seen += group["params"]
+        states = self.optimizer.state.values()
+        seen += states
+        for state in states:
+            seen += state.values()
+        if self.has_integers:  # these change at every step and are compared in `_set_entry`
+            seen = [type(value) if isinstance(value, (int, float)) else value for value in seen]
         return seen
 
     def _plan(self) -> None:
@@ -197,6 +201,7 @@ class StandIn:
                 self.kinds.append(self._build_kind(index, [group["params"][place] for place in members], members))
         for kind in self.kinds:
             self._plan_kind(kind)
+        self.has_integers = any(kind.integers for kind in self.kinds)
         self.structure = self._get_structure()
 
     def _build_clone(self) -> torch.optim.Optimizer:
