@@ -75,13 +75,14 @@ else
 endif
 
 vectors: $(DEV)
-	$(BIN)/python -m tools.vectors
+	@for file in tools/*_vectors.py; do \
+	  echo $$file; $(BIN)/python -m tools.$$(basename $$file .py) || exit 1; done
 
 wheel: $(DEV)
 	tools/check_wheel.sh $(BIN)/python
 
 torture: $(DEV)
-	ASSAY_TORTURE=1 $(BIN)/python -m pytest tests/torture
+	ASSAY_TORTURE=1 $(BIN)/python -m pytest -m torture
 
 clean:
 	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
