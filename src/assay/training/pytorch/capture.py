@@ -1,0 +1,345 @@
+"""From a step that the user wrote to a program, through the soundness gate.
+
+1. The state is copied. 2. The body runs on the real batch, taped. 3. The state is put back and the body runs again on a
+rolled batch with other draws, taped. 4. The tapes must agree in everything but values. 5. The numbers in each
+optimizer's step must be those of its stand-in; they become scalars. 6. The tape is made functional and lowered. 7. The
+naive interpreter runs the program on the copy, and must give the bits of the first recording.
+
+Source: DESIGN, "Capture" and "Soundness gate".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from assay.errors import CaptureRefused
+from assay.protocol.evidence import program as ir
+from assay.training.pytorch import functional, layout
+from assay.training.pytorch.compare_tapes import collect_constants, compare_calls
+from assay.training.pytorch.interpreter import interpret
+from assay.training.pytorch.lower import get_type, lower_graph
+from assay.training.pytorch.scalars import GroupLog, LoggedCall, ScalarReader, get_numbers
+from assay.training.pytorch.snapshot import Snapshot
+from assay.training.pytorch.tape import Call, Geometry, Recorder, Tape, get_geometry
+
+ALTERNATIVE_KEY = (0x243F6A8885A308D3, 0x13198A2E03707344)
+"""Key of the second recording's draws: any two words other than the step's own key will do."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A step as data, and what it takes to call it in place of the user's body.
+
+    Attributes:
+        program: the step.
+        lines: for each node of the program the user's line, or None.
+        results: the structure of what the body returned.
+        row: the scalars of the recorded step.
+    """
+
+    program: ir.Program
+    results: pytree.TreeSpec
+    row: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Recording:
+    tape: Tape
+    inputs: list[Geometry]
+    outputs: list[tuple[tuple[int, str], Geometry]]
+    results: list[Any]
+    spec: pytree.TreeSpec
+    trained: list[list[tuple[int, int]]]
+    counters: set[int]
+
+
+class StepCapture:
+    """Records one step of one set of models and optimizers.
+
+    Args:
+        body: the user's function; it takes what `arguments` returns.
+        models, optimizers: everything whose tensors are the state.
+    """
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        models: Sequence[nn.Module],
+        optimizers: Sequence[torch.optim.Optimizer],
+    ) -> None:
+        self.body = body
+        self.models = models
+        self.optimizers = list(optimizers)
+
+    def capture(
+        self,
+        batch: Sequence[torch.Tensor],
+        rebuild: Callable[[Sequence[torch.Tensor]], tuple[tuple[Any, ...], dict[str, Any]]],
+        key: tuple[int, int],
+        reader: ScalarReader,
+    ) -> tuple[Captured, list[Any]]:
+        """Record the step on `batch` and carry it out.
+
+        Args:
+            batch: the tensors of the batch.
+            rebuild: from such tensors to the arguments of the body.
+            key: Philox key of the step.
+            reader: reads the scalars as they are on entry.
+
+        Returns:
+            What was captured, and the flat results of the real step; models and optimizers are left after the step.
+
+        Raises:
+            CaptureRefused: with file, line, reason and cure; models and optimizers are left as they were.
+        """
+        row = reader.read().copy()
+        structure = reader.read_structured()
+        before = Snapshot.take(self.models, self.optimizers)
+        entries, _ = layout.list_state(self.models, self.optimizers)
+        start = [entry.tensor.detach().clone() for entry in entries]
+        try:
+            first = self._record(entries, batch, rebuild, key)
+            after = Snapshot.take(self.models, self.optimizers)
+            before.restore(gradients=False)
+            second = self._record(entries, roll_batch(batch), rebuild, ALTERNATIVE_KEY)
+            before.restore()
+            captured = self._build(entries, start, batch, first, second, structure, row)
+            self._check(captured, start, batch, row, key, first, after)
+        except BaseException:
+            before.restore()
+            raise
+        after.restore()
+        for parameter, _ in after.grads:
+            parameter.grad = None
+        return captured, first.results
+
+    def _record(
+        self,
+        entries: Sequence[layout.Entry],
+        batch: Sequence[torch.Tensor],
+        rebuild: Callable[[Sequence[torch.Tensor]], tuple[tuple[Any, ...], dict[str, Any]]],
+        key: tuple[int, int],
+    ) -> _Recording:
+        counters = layout.list_counters(self.optimizers)
+        known = [*(entry.tensor for entry in entries), *batch]
+        recorder = Recorder(key, [*known, *counters])
+        trained: list[list[tuple[int, int]]] = [[] for _ in self.optimizers]
+        inputs = [get_geometry(tensor) for tensor in known]
+        args, kwargs = rebuild(batch)
+        hooks = [self._count_trained(index, trained) for index in range(len(self.optimizers))]
+        try:
+            with recorder.regions(self.optimizers), recorder:
+                returned = self.body(*args, **kwargs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        leaves, spec = pytree.tree_flatten(returned)
+        results = [_check_result(leaf) for leaf in leaves]
+        finished, _ = layout.list_state(self.models, self.optimizers)
+        outputs = [(entry.key, get_geometry(entry.tensor)) for entry in finished]
+        storages = {tensor.untyped_storage()._cdata for tensor in [*counters, *layout.list_counters(self.optimizers)]}
+        return _Recording(recorder.tape, inputs, outputs, results, spec, trained, storages)
+
+    def _count_trained(self, index: int, trained: list[list[tuple[int, int]]]) -> Any:
+        def note(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+            for group_index, group in enumerate(optimizer.param_groups):
+                for place, parameter in enumerate(group["params"]):
+                    if parameter.grad is not None:
+                        trained[index].append((group_index, place))
+
+        return self.optimizers[index].register_step_pre_hook(note)
+
+    def _build(
+        self,
+        entries: Sequence[layout.Entry],
+        start: Sequence[torch.Tensor],
+        batch: Sequence[torch.Tensor],
+        first: _Recording,
+        second: _Recording,
+        structure: Any,
+        row: np.ndarray,
+    ) -> Captured:
+        calls = functional.select_calls(first.tape, first.counters)
+        others = functional.select_calls(second.tape, second.counters)
+        compare_calls(calls, others, first.inputs, second.inputs)
+        if [key for key, _ in first.outputs] != [key for key, _ in second.outputs] or first.spec != second.spec:
+            raise CaptureRefused("two recordings of the step end with different state or results")
+        known = {geometry[0] for geometry in first.inputs} | first.counters
+        constants = collect_constants(first.tape, calls, second.tape, others, known)
+        calls, sentinels = lift_scalars(calls, structure, first.trained)
+        outputs = [*(geometry for _, geometry in first.outputs), *(get_geometry(r) for r in first.results)]
+        graph = functional.build_graph(
+            calls,
+            [*first.inputs, *(geometry for geometry, _ in constants)],
+            [*start, *batch, *(value for _, value in constants)],
+            outputs,
+        )
+        program = lower_graph(
+            graph.graph,
+            kind=ir.STEP,
+            state=layout.get_inputs(entries),
+            batch=[get_type(tensor) for tensor in batch],
+            constants=[make_constant_record(value) for _, value in constants],
+            scalars=sentinels,
+            row_length=len(row),
+            state_outputs=[key for key, _ in first.outputs],
+        )
+        return Captured(program, first.spec, row)
+
+    def _check(
+        self,
+        captured: Captured,
+        start: Sequence[torch.Tensor],
+        batch: Sequence[torch.Tensor],
+        row: np.ndarray,
+        key: tuple[int, int],
+        first: _Recording,
+        after: Snapshot,
+    ) -> None:
+        changed, results = interpret(captured.program, start, batch, row, key)
+        after.restore()
+        finished, _ = layout.list_state(self.models, self.optimizers)
+        eager = {entry.key: entry.tensor for entry in finished}
+        for output, tensor in zip(captured.program.state_outputs, changed, strict=True):
+            _require_equal(output.name, eager[output.namespace, output.name].detach(), tensor)
+        unchanged = {(s.namespace, s.name) for s in captured.program.state}
+        unchanged -= {(o.namespace, o.name) for o in captured.program.state_outputs}
+        for entry, tensor in zip(captured.program.state, start, strict=True):
+            if (entry.namespace, entry.name) in unchanged:
+                _require_equal(entry.name, eager[entry.namespace, entry.name].detach(), tensor)
+        for index, (expected, actual) in enumerate(zip(first.results, results, strict=True)):
+            _require_equal(f"result {index}", expected, actual)
+
+
+def _check_result(leaf: Any) -> torch.Tensor:
+    if isinstance(leaf, torch.Tensor):
+        return leaf.detach()
+    raise CaptureRefused(
+        f"the step returns {type(leaf).__name__}",
+        expected="tensors, or lists, tuples and dictionaries of tensors",
+        next_step="return tensors and compute anything else outside the step",
+    )
+
+
+def _require_equal(name: str, expected: torch.Tensor, actual: torch.Tensor) -> None:
+    first, second = expected.contiguous().flatten(), actual.contiguous().flatten()
+    if first.dtype != second.dtype or not torch.equal(first.view(torch.uint8), second.view(torch.uint8)):
+        raise CaptureRefused(
+            f"the recorded program does not reproduce the step: {name} differs",
+            next_step="please report the model: this step cannot be recorded rightly yet",
+        )
+
+
+def make_constant_record(value: torch.Tensor) -> ir.Constant:
+    """Return a small tensor as a constant of a program."""
+    flat = value.detach().contiguous().flatten().view(torch.uint8)
+    return ir.Constant(get_type(value), flat.numpy().tobytes())
+
+
+def roll_batch(batch: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return a batch of the same types and value ranges and other contents: each field is rolled by another distance."""
+    return [
+        torch.roll(tensor, shifts=position + 1, dims=0).contiguous() if tensor.dim() and tensor.shape[0] > 1 else tensor.clone()
+        for position, tensor in enumerate(batch)
+    ]
+
+
+def lift_scalars(
+    calls: Sequence[Call], logs: Sequence[GroupLog], trained: Sequence[Sequence[tuple[int, int]]]
+) -> tuple[list[Call], dict[float, int]]:
+    """Replace the numbers of the optimizers' steps by sentinels.
+
+    Args:
+        calls: the selected calls of a recording.
+        logs: what the stand-ins did.
+        trained: for each optimizer, in order, (group, place) of each parameter that its steps updated.
+
+    Returns:
+        The calls with sentinels, and sentinel to index in the row.
+
+    Raises:
+        CaptureRefused: an optimizer's own step did something else than its stand-in.
+    """
+    by_member = {(log.optimizer, log.group, member): log for log in logs for member in log.members}
+    waiting = [[_Update(by_member[index, *member]) for member in members] for index, members in enumerate(trained)]
+    lifted, sentinels = [], {}
+    for call in calls:
+        if call.region is None or call.operator in _WITHOUT_EFFECT:
+            lifted.append(call)
+            continue
+        numbers = tuple(get_numbers(call.operator, call.args, call.kwargs))
+        first = _take(waiting[call.region], str(call.operator), numbers)
+        if first is None:
+            raise CaptureRefused(
+                f"{call.location}: the optimizer's step did something else than the same code on a stand-in",
+                actual=f"{call.operator} {numbers}",
+                next_step="use an optimizer of torch.optim in its default form",
+            )
+        values = {}
+        for offset, (place, _) in enumerate(numbers):
+            sentinel = 0.125 + (first + offset) * 2.0**-40
+            sentinels[sentinel] = first + offset
+            values[place] = sentinel
+        lifted.append(_replace_numbers(call, values))
+    if any(not update.is_done for updates in waiting for update in updates):
+        raise CaptureRefused("an optimizer updated fewer parameters than have gradients")
+    return lifted, sentinels
+
+
+class _Update:
+    """What is still expected of the update of one parameter."""
+
+    def __init__(self, log: GroupLog) -> None:
+        self.calls = [call for call in log.calls if call.operator not in _NAMES_WITHOUT_EFFECT]
+        self.following = 0
+        self.first = log.first
+
+    @property
+    def is_done(self) -> bool:
+        return self.following == len(self.calls)
+
+    def take(self, operator: str, numbers: tuple[tuple[int, float], ...]) -> int | None:
+        """Return the index in the row of the call's first number if this is the next call expected, else None."""
+        if self.is_done or self.calls[self.following] != LoggedCall(operator, numbers):
+            return None
+        first = self.first
+        self.first += len(numbers)
+        self.following += 1
+        return first
+
+
+def _take(updates: list[_Update], operator: str, numbers: tuple[tuple[int, float], ...]) -> int | None:
+    """Match a call with the first parameter that expects it.
+
+    Optimizers make all slots of a group before they update it parameter by parameter, so several updates can be open.
+    """
+    for update in updates:
+        first = update.take(operator, numbers)
+        if first is not None:
+            while updates and updates[0].is_done:
+                updates.pop(0)
+            return first
+    return None
+
+
+_WITHOUT_EFFECT = frozenset({
+    torch.ops.aten.detach.default, torch.ops.aten.alias.default, torch.ops.aten.lift_fresh.default,
+})  # fmt: skip
+_NAMES_WITHOUT_EFFECT = frozenset(map(str, _WITHOUT_EFFECT))
+
+
+def _replace_numbers(call: Call, values: Mapping[int, float]) -> Call:
+    args, kwargs = list(call.args), dict(call.kwargs)
+    for place, value in values.items():
+        if place < len(args):
+            args[place] = value
+        else:
+            kwargs[call.operator._schema.arguments[place].name] = value
+    return replace(call, args=tuple(args), kwargs=kwargs)

@@ -1,0 +1,240 @@
+"""Counter-based draws as torch operators, and the random ATen operators that they replace.
+
+Source: FORMATS, "Randomness"; `spec/randomness.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from assay.training import randomness
+
+aten = torch.ops.aten
+
+_library = torch.library.Library("assay", "DEF")
+_library.define("bernoulli(int[] size, int threshold, int ordinal, ScalarType dtype) -> Tensor")
+_library.define("uniform(int[] size, float low, float high, int ordinal, ScalarType dtype) -> Tensor")
+_library.define("normal(int[] size, float mean, float std, int ordinal, ScalarType dtype) -> Tensor")
+_library.define("integers(int[] size, int low, int high, int ordinal, ScalarType dtype) -> Tensor")
+_library.define("permutation(int size, int ordinal, ScalarType dtype) -> Tensor")
+
+_NUMPY = {
+    torch.float32: np.float32, torch.float64: np.float64, torch.int64: np.int64, torch.int32: np.int32,
+    torch.float16: np.float16,
+}  # fmt: skip
+
+_key: tuple[int, int] = (0, 0)
+_device: torch.device = torch.device("cpu")
+
+
+@contextmanager
+def use_key(key: tuple[int, int]) -> Iterator[None]:
+    """Make `key` the key of every draw inside the block."""
+    previous = _key
+    set_key(key)
+    try:
+        yield
+    finally:
+        set_key(previous)
+
+
+def set_key(key: tuple[int, int]) -> None:
+    """Make `key` the key of every draw from now on."""
+    global _key  # noqa: PLW0603 - operators take no key: it is not part of the program
+    _key = key
+
+
+def _count(size: Any) -> int:
+    count = 1
+    for extent in size:
+        count *= extent
+    return count
+
+
+def _to_tensor(array: np.ndarray, size: Any, dtype: torch.dtype) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    if tensor.dtype != dtype:
+        tensor = tensor.to(dtype)
+    return tensor.view(size)
+
+
+def bernoulli(size: Any, threshold: int, ordinal: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return a tensor of 0 and 1; 1 where the u16 lane is below `threshold`."""
+    return _to_tensor(randomness.draw_bernoulli(_key, ordinal, _count(size), threshold), size, dtype)
+
+
+def uniform(size: Any, low: float, high: float, ordinal: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return a tensor uniform in [low, high)."""
+    wanted = _NUMPY.get(dtype, np.float32)
+    return _to_tensor(randomness.draw_uniform(_key, ordinal, _count(size), low, high, wanted), size, dtype)
+
+
+def normal(size: Any, mean: float, std: float, ordinal: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return a tensor of normal draws."""
+    wanted = _NUMPY.get(dtype, np.float32)
+    return _to_tensor(randomness.draw_normal(_key, ordinal, _count(size), mean, std, wanted), size, dtype)
+
+
+def integers(size: Any, low: int, high: int, ordinal: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+    """Return a tensor of integers in [low, high)."""
+    return _to_tensor(randomness.draw_integers(_key, ordinal, _count(size), low, high), size, dtype)
+
+
+def permutation(size: int, ordinal: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+    """Return a permutation of 0 … size-1."""
+    return _to_tensor(randomness.draw_permutation(_key, ordinal, size), (size,), dtype)
+
+
+def _register(name: str, function: Any) -> None:
+    def fake(*args: Any) -> torch.Tensor:
+        size = args[0] if isinstance(args[0], (list, tuple, torch.Size)) else (args[0],)
+        return torch.empty(size, dtype=args[-1])
+
+    _library.impl(name, function, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"assay::{name}", fake, lib=_library)
+
+
+for _name, _function in (
+    ("bernoulli", bernoulli),
+    ("uniform", uniform),
+    ("normal", normal),
+    ("integers", integers),
+    ("permutation", permutation),
+):
+    _register(_name, _function)
+
+ops = torch.ops.assay
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A draw that stands for a random call; `target`: the tensor to copy it into, or None to return it."""
+
+    operator: torch._ops.OpOverload
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    target: torch.Tensor | None
+
+
+def compute_threshold(probability: float) -> int:
+    """Return round-half-even(probability · 65536), exactly: scaling by a power of two does not round."""
+    return round(probability * 65536)
+
+
+_DROPOUT_PLACES = {aten._scaled_dot_product_flash_attention_for_cpu.default: 3}
+"""Operators that draw only if this argument is not zero."""
+
+
+def is_random(func: torch._ops.OpOverload, args: tuple[Any, ...]) -> bool:
+    """True if the call draws from a generator."""
+    if torch.Tag.nondeterministic_seeded not in func.tags:
+        return False
+    place = _DROPOUT_PLACES.get(func)
+    return place is None or (len(args) > place and args[place] != 0)
+
+
+def translate(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw | None:
+    """Return the draw that replaces a random call, or None if there is none."""
+    if kwargs.get("generator") is not None:
+        return None
+    rule = _RULES.get(func)
+    return rule(args, kwargs, ordinal) if rule else None
+
+
+def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], index: int, name: str, default: Any) -> Any:
+    return args[index] if len(args) > index else kwargs.get(name, default)
+
+
+def _bernoulli_inplace(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    target = args[0]
+    threshold = compute_threshold(_argument(args, kwargs, 1, "p", 0.5))
+    return Draw(ops.bernoulli.default, (list(target.shape), threshold, ordinal, target.dtype), {}, target)
+
+
+def _bernoulli_p(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    like = args[0]
+    threshold = compute_threshold(_argument(args, kwargs, 1, "p", 0.5))
+    return Draw(ops.bernoulli.default, (list(like.shape), threshold, ordinal, like.dtype), {}, None)
+
+
+def _uniform_inplace(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    target = args[0]
+    low, high = _argument(args, kwargs, 1, "from", 0.0), _argument(args, kwargs, 2, "to", 1.0)
+    return Draw(ops.uniform.default, (list(target.shape), float(low), float(high), ordinal, target.dtype), {}, target)
+
+
+def _normal_inplace(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    target = args[0]
+    mean, std = _argument(args, kwargs, 1, "mean", 0.0), _argument(args, kwargs, 2, "std", 1.0)
+    return Draw(ops.normal.default, (list(target.shape), float(mean), float(std), ordinal, target.dtype), {}, target)
+
+
+def _dtype(kwargs: dict[str, Any], default: torch.dtype | None = None) -> torch.dtype:
+    return kwargs.get("dtype") or default or torch.get_default_dtype()
+
+
+def _rand(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    return Draw(ops.uniform.default, (list(args[0]), 0.0, 1.0, ordinal, _dtype(kwargs)), {}, None)
+
+
+def _randn(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    return Draw(ops.normal.default, (list(args[0]), 0.0, 1.0, ordinal, _dtype(kwargs)), {}, None)
+
+
+def _rand_like(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    return Draw(ops.uniform.default, (list(args[0].shape), 0.0, 1.0, ordinal, _dtype(kwargs, args[0].dtype)), {}, None)
+
+
+def _randn_like(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    return Draw(ops.normal.default, (list(args[0].shape), 0.0, 1.0, ordinal, _dtype(kwargs, args[0].dtype)), {}, None)
+
+
+def _randint(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    low, high, size = (0, *args[:2]) if len(args) == 2 else args[:3]
+    return Draw(ops.integers.default, (list(size), low, high, ordinal, _dtype(kwargs, torch.int64)), {}, None)
+
+
+def _randperm(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    return Draw(ops.permutation.default, (args[0], ordinal, _dtype(kwargs, torch.int64)), {}, None)
+
+
+_RULES = {
+    aten.bernoulli_.float: _bernoulli_inplace,
+    aten.bernoulli.p: _bernoulli_p,
+    aten.uniform_.default: _uniform_inplace,
+    aten.normal_.default: _normal_inplace,
+    aten.rand.default: _rand,
+    aten.randn.default: _randn,
+    aten.rand_like.default: _rand_like,
+    aten.randn_like.default: _randn_like,
+    aten.randint.default: _randint,
+    aten.randint.low: _randint,
+    aten.randperm.default: _randperm,
+}
+
+EMPTY = {
+    aten.empty.memory_format: aten.zeros.default,
+    aten.empty_like.default: aten.zeros_like.default,
+    aten.new_empty.default: aten.new_zeros.default,
+    aten.empty_strided.default: None,
+    aten.new_empty_strided.default: None,
+}
+"""Operators that leave memory as it was, and what stands for them: a program has no uninitialised bytes."""
+
+
+def as_zeros(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Return a call that gives zeros where `func` would give uninitialised memory."""
+    replacement = EMPTY[func]
+    if replacement is not None:
+        if replacement is aten.zeros.default:
+            kwargs = {name: value for name, value in kwargs.items() if name != "memory_format"}
+        return replacement, args, kwargs
+    if func is aten.empty_strided.default:
+        return aten.zeros.default, (args[0],), kwargs
+    return aten.new_zeros.default, (args[0], args[1]), kwargs

@@ -1,0 +1,123 @@
+"""The naive interpreter: one operator after the other, every value kept. The oracle of everything that runs faster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from assay.errors import UsageError
+from assay.protocol.encoding import bits_to_float
+from assay.protocol.evidence import program as ir
+from assay.protocol.evidence.operators import OPERATORS
+from assay.training.pytorch import draws
+from assay.training.pytorch.lower import DTYPES, get_type
+
+MEMORY_FORMATS = {
+    "contiguous_format": torch.contiguous_format,
+    "channels_last": torch.channels_last,
+    "preserve_format": torch.preserve_format,
+}
+
+
+class OperatorNotAllowed(UsageError):
+    """A program names an operator that is not in the closed list."""
+
+    code = "program.operator-not-allowed"
+
+
+class TypeMismatch(UsageError):
+    """An operator gave another type than the program states."""
+
+    code = "program.type-mismatch"
+
+
+def get_operator(name: str) -> torch._ops.OpOverload:
+    """Return the torch operator of a name of the closed list.
+
+    Raises:
+        OperatorNotAllowed: the name is not in the list; nothing outside it is ever looked up.
+    """
+    if name not in OPERATORS:
+        raise OperatorNotAllowed(
+            f"operator {name} is not in the closed list",
+            next_step="open an issue with the model that needs it",
+        )
+    namespace, packet, overload = name.split(".")
+    return getattr(getattr(getattr(torch.ops, namespace), packet), overload)  # type: ignore[no-any-return]
+
+
+def make_constant(constant: ir.Constant) -> torch.Tensor:
+    """Return a constant of a program as a tensor of its own memory."""
+    raw = torch.frombuffer(bytearray(constant.data), dtype=torch.uint8) if constant.data else torch.empty(0).byte()
+    return raw.view(DTYPES[constant.type.dtype]).reshape(constant.type.shape).clone()
+
+
+def decode_argument(argument: ir.Argument, values: Sequence[Any], row: Sequence[float]) -> Any:
+    """Return the Python value of an argument."""
+    match argument:
+        case ir.Value():
+            return values[argument.index]
+        case ir.Scalar():
+            return float(row[argument.index])
+        case ir.Real():
+            return bits_to_float(argument.bits)
+        case ir.Nothing():
+            return None
+        case ir.ElementType():
+            return DTYPES[argument.name]
+        case ir.Text():
+            return MEMORY_FORMATS.get(argument.value, argument.value)
+        case ir.Sequence():
+            return [decode_argument(item, values, row) for item in argument.items]
+        case _:
+            return argument.value
+
+
+def iterate_results(result: Any) -> list[Any]:
+    """Return the outputs of an operator as a flat list."""
+    return list(result) if isinstance(result, (list, tuple)) else [result]
+
+
+def interpret(
+    program: ir.Program,
+    state: Sequence[torch.Tensor],
+    batch: Sequence[torch.Tensor],
+    row: Sequence[float] | np.ndarray,
+    key: tuple[int, int],
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Run a program; inputs are not changed.
+
+    Args:
+        program: any kind.
+        state: one tensor per `program.state`, contiguous.
+        batch: one tensor per `program.batch`, contiguous.
+        row: the scalars, float64, length `program.scalars`.
+        key: Philox key of the step.
+
+    Returns:
+        The new tensors in the order of `program.state_outputs`, and the results.
+
+    Raises:
+        OperatorNotAllowed, TypeMismatch: the program is not what it claims to be.
+    """
+    values: list[Any] = [*state, *batch, *(make_constant(constant) for constant in program.constants)]
+    with torch.inference_mode(), draws.use_key(key):
+        for node in program.nodes:
+            operator = get_operator(node.operator)
+            arguments = [decode_argument(argument, values, row) for argument in node.arguments]
+            keywords = {keyword.name: decode_argument(keyword.value, values, row) for keyword in node.keywords}
+            outputs = iterate_results(operator(*arguments, **keywords))
+            check_types(node, outputs)
+            values.extend(outputs)
+        changed = [values[output.value].contiguous() for output in program.state_outputs]
+        return changed, [values[number] for number in program.results]
+
+
+def check_types(node: ir.Node, outputs: Sequence[Any]) -> None:
+    """Check the outputs of one node against the types that the program states."""
+    actual = tuple(get_type(output) if isinstance(output, torch.Tensor) else None for output in outputs)
+    if actual != node.outputs:
+        raise TypeMismatch(f"{node.operator} gave another type than stated", expected=node.outputs, actual=actual)

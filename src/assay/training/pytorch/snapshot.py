@@ -1,0 +1,69 @@
+"""Everything that a step may change in models and optimizers, kept so that a step can be run again from the same start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@dataclass
+class Snapshot:
+    """Copies of all tensors, and which objects stood where."""
+
+    models: Sequence[nn.Module]
+    optimizers: Sequence[torch.optim.Optimizer]
+    tensors: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+    modules: list[tuple[nn.Module, dict[str, Any], dict[str, Any]]] = field(default_factory=list)
+    slots: list[dict[Any, dict[str, Any]]] = field(default_factory=list)
+    grads: list[tuple[torch.Tensor, torch.Tensor | None]] = field(default_factory=list)
+
+    @classmethod
+    def take(cls, models: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> Snapshot:
+        """Copy the present state."""
+        snapshot = cls(models, optimizers)
+        seen: set[int] = set()
+
+        def keep(tensor: torch.Tensor | None) -> None:
+            if tensor is not None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                snapshot.tensors.append((tensor, tensor.detach().clone()))
+
+        for model in models:
+            for module in model.modules():
+                snapshot.modules.append((module, dict(module._parameters), dict(module._buffers)))
+                for parameter in module._parameters.values():
+                    keep(parameter)
+                    if parameter is not None:
+                        snapshot.grads.append((parameter, parameter.grad))
+                for buffer in module._buffers.values():
+                    keep(buffer)
+        for optimizer in optimizers:
+            snapshot.slots.append({owner: dict(state) for owner, state in optimizer.state.items()})
+            for state in optimizer.state.values():
+                for value in state.values():
+                    if isinstance(value, torch.Tensor):
+                        keep(value)
+        return snapshot
+
+    def restore(self, *, gradients: bool = True) -> None:
+        """Put everything back; `gradients=False` leaves the gradients as they are now."""
+        for module, parameters, buffers in self.modules:
+            module._parameters.update(parameters)
+            module._buffers.update(buffers)
+        for optimizer, slots in zip(self.optimizers, self.slots, strict=True):
+            optimizer.state.clear()
+            for owner, state in slots.items():
+                optimizer.state[owner] = dict(state)
+        with torch.no_grad():
+            for tensor, copy in self.tensors:
+                if tensor.shape != copy.shape:
+                    tensor.data = copy.clone()
+                else:
+                    tensor.detach().copy_(copy)
+        if gradients:
+            for parameter, gradient in self.grads:
+                parameter.grad = gradient

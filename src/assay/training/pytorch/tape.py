@@ -1,0 +1,231 @@
+"""A tape: every ATen call of one real training step, in order.
+
+The user's body runs unchanged under a dispatch mode. Values are identified by *geometry* (storage, offset, shape,
+stride, dtype), never by Python identity: autograd hands the same value around under several Python objects, and
+`tensor.data = other` gives one object another value. Everything that the tape has seen is kept alive while it records,
+so that no storage address is used twice.
+
+Random operators are replaced by counter-based draws (`draws`), both here and in the program, so that the step as
+recorded is "eager with the same draws".
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from assay.errors import CaptureRefused
+from assay.training.pytorch import draws
+
+_OWN_FOLDER = str(Path(__file__).resolve().parents[2])
+_TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
+
+Geometry = tuple[int, int, tuple[int, ...], tuple[int, ...], torch.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A line of the user's source."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRef:
+    """A tensor argument or output of a call, by geometry."""
+
+    geometry: Geometry
+
+
+@dataclass(slots=True)
+class Call:
+    """One ATen call: arguments and outputs with tensors replaced by `TensorRef`; `region`: index of the optimizer."""
+
+    operator: torch._ops.OpOverload
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: Any
+    location: Location
+    region: int | None
+    order: int = 0
+
+
+def get_geometry(tensor: torch.Tensor) -> Geometry:
+    """Return what identifies the value that `tensor` shows."""
+    return (
+        tensor.untyped_storage()._cdata,
+        tensor.storage_offset(),
+        tuple(tensor.shape),
+        tuple(tensor.stride()),
+        tensor.dtype,
+    )
+
+
+def get_user_location() -> Location:
+    """Return the innermost line on the stack that is neither torch's nor ours."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith((_OWN_FOLDER, _TORCH_FOLDER, "<frozen")):
+            return Location(name, frame.f_lineno)
+        frame = frame.f_back  # type: ignore[assignment]
+    return Location("<unknown>", 0)
+
+
+def map_structure(value: Any, function: Any) -> Any:
+    """Apply `function` to every leaf of nested lists and tuples."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map_structure(item, function) for item in value)
+    return function(value)
+
+
+@dataclass
+class Tape:
+    """What was recorded.
+
+    Attributes:
+        calls: the calls in order.
+        tensors: geometry to one tensor that has it, as first seen.
+        first_bytes: geometry to a copy of the bytes, for tensors that no call of the tape produced.
+        randoms: number of random draws.
+    """
+
+    calls: list[Call] = field(default_factory=list)
+    tensors: dict[Geometry, torch.Tensor] = field(default_factory=dict)
+    foreign: dict[Geometry, torch.Tensor] = field(default_factory=dict)
+    alive: list[Any] = field(default_factory=list)
+    randoms: int = 0
+
+
+class Recorder(TorchDispatchMode):
+    """Runs calls for real and writes them on a tape.
+
+    Args:
+        key: Philox key of this step; None: random operators are refused.
+        known: tensors that need no constant (state and batch).
+        counters: optimizer step counters: calls on them alone are left out.
+    """
+
+    def __init__(self, key: tuple[int, int] | None, known: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.tape = Tape()
+        self.key = key
+        self.region: int | None = None
+        self._produced: set[int] = {tensor.untyped_storage()._cdata for tensor in known}
+        self.tape.alive.extend(known)
+
+    @contextmanager
+    def regions(self, optimizers: list[torch.optim.Optimizer]) -> Iterator[None]:
+        """Mark the calls made inside each optimizer's `step`."""
+        handles = []
+        for index, optimizer in enumerate(optimizers):
+
+            def enter(*_: Any, index: int = index) -> None:
+                self.region = index
+
+            def leave(*_: Any) -> None:
+                self.region = None
+
+            handles.append(optimizer.register_step_pre_hook(enter))
+            handles.append(optimizer.register_step_post_hook(leave))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def __torch_dispatch__(
+        self, func: torch._ops.OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        location = get_user_location()
+        self._refuse(func, args, location)
+        if draws.is_random(func, args):
+            return self._draw(func, args, kwargs, location)
+        if func in draws.EMPTY:
+            func, args, kwargs = draws.as_zeros(func, args, kwargs)
+        before = map_structure(args, self._reference)
+        before_kwargs = {name: map_structure(value, self._reference) for name, value in kwargs.items()}
+        result = func(*args, **kwargs)
+        self._write(func, before, before_kwargs, result, location)
+        return result
+
+    def _refuse(self, func: torch._ops.OpOverload, args: tuple[Any, ...], location: Location) -> None:
+        if func is torch.ops.aten._local_scalar_dense.default and self.region is None:
+            raise CaptureRefused(
+                f"{location}: the step reads the value of a tensor (.item(), float(), if tensor, print)",
+                next_step="return the tensor from the step and read it outside, or use torch.where",
+            )
+        if torch.Tag.dynamic_output_shape in func.tags or torch.Tag.data_dependent_output in func.tags:
+            boolean_index = any(
+                isinstance(item, torch.Tensor) and item.dtype in (torch.bool, torch.uint8)
+                for item in (args[1] if len(args) > 1 and isinstance(args[1], (list, tuple)) else ())
+            )
+            indexing = func.overloadpacket in (torch.ops.aten.index, torch.ops.aten.index_put_, torch.ops.aten.index_put)
+            if (not indexing or boolean_index) and func is not torch.ops.aten._local_scalar_dense.default:
+                raise CaptureRefused(
+                    f"{location}: {func} has an output whose shape depends on values",
+                    next_step="use a fixed shape: multiply by the mask, or torch.where",
+                )
+
+    def _draw(
+        self, func: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], location: Location
+    ) -> Any:
+        if self.key is None:
+            raise CaptureRefused(f"{location}: {func} draws random numbers where none are allowed")
+        draw = draws.translate(func, args, kwargs, self.tape.randoms)
+        if draw is None:
+            raise CaptureRefused(
+                f"{location}: {func} has no counter-based replacement yet",
+                next_step="use dropout, bernoulli, rand, randn, randint, randperm, uniform_ or normal_",
+            )
+        self.tape.randoms += 1
+        with draws.use_key(self.key):
+            drawn = draw.operator(*draw.args, **draw.kwargs)
+        self._write(draw.operator, draw.args, draw.kwargs, drawn, location)
+        if draw.target is None:
+            return drawn
+        return self.__torch_dispatch__(torch.ops.aten.copy_.default, (), (draw.target, drawn))
+
+    def _reference(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        geometry = get_geometry(value)
+        if geometry not in self.tape.tensors:
+            self.tape.tensors[geometry] = value
+            self.tape.alive.append(value.untyped_storage())
+            if geometry[0] not in self._produced:
+                self._produced.add(geometry[0])
+                self.tape.foreign[geometry] = value.detach().clone()
+        return TensorRef(geometry)
+
+    def _write(
+        self,
+        func: torch._ops.OpOverload,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: Any,
+        location: Location,
+    ) -> None:
+        def output(value: Any) -> Any:
+            if not isinstance(value, torch.Tensor):
+                return value
+            geometry = get_geometry(value)
+            self._produced.add(geometry[0])
+            self.tape.tensors.setdefault(geometry, value)
+            self.tape.alive.append(value.untyped_storage())
+            return TensorRef(geometry)
+
+        outputs = map_structure(result, output)
+        self.tape.calls.append(Call(func, args, kwargs, outputs, location, self.region, len(self.tape.calls)))
