@@ -37,7 +37,7 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 """Length of the longest record (ENC-7)."""
 
 FORMAT_VERSION: Final = 0
-"""The newest format that this reader knows (ENC-12)."""
+"""The newest format that this reader knows (ENC-12, ENC-13)."""
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -132,7 +132,7 @@ def decode(data: bytes, kind: type[RecordT], *, max_bytes: int = MAX_BYTES) -> R
 
 
 def float_to_bits(value: float) -> int:
-    """Return the 64 bits of an IEEE 754 binary64 number, as an unsigned integer below 2⁶⁴ (ENC-4)."""
+    """Return the 64 bits of an IEEE 754 binary64 number, as an unsigned integer below 2⁶⁴ (ENC-4, ENC-11)."""
     return int(struct.unpack("<Q", struct.pack("<d", value))[0])
 
 
@@ -142,7 +142,7 @@ def bits_to_float(bits: int) -> float:
 
 
 def _refuse_newer(data: bytes, kind: type[Record]) -> None:
-    # ENC-12: decided on the first field alone, because the fields after it may be others in a newer format.
+    # ENC-12, ENC-13: decided on the first field alone, because the fields after it may be others in a newer format.
     fields = kind.__struct_fields__
     if not fields or fields[0] != "version" or not (0x90 <= data[0] <= 0x9F or data[0] == 0xDC):
         return

@@ -14,7 +14,7 @@ from blake3 import blake3
 from assay.protocol.encoding import Record, encode
 
 ZERO = bytes(32)
-"""Stands for "none" wherever a digest is optional."""
+"""Stands for "none" wherever a digest is optional (HSH-4)."""
 
 
 def tag_bytes(tag: int) -> bytes:
@@ -28,10 +28,10 @@ def compute_digest(tag: int, data: bytes) -> bytes:
 
 
 def compute_id(tag: int, record: Record) -> bytes:
-    """Return the id of a record, 32 bytes."""
+    """Return the id of a record, 32 bytes (HSH-1)."""
     return sha256(tag_bytes(tag) + encode(record)).digest()
 
 
 def compute_bulk_digest(data: bytes | bytearray | memoryview) -> bytes:
-    """Return the BLAKE3 digest of raw bytes, 32 bytes; `data` is any contiguous buffer."""
+    """Return the BLAKE3 digest of raw bytes, 32 bytes; `data` is any contiguous buffer (HSH-3)."""
     return blake3(data).digest()

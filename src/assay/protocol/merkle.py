@@ -43,17 +43,17 @@ class MerkleRoot(Record, frozen=True, array_like=True, forbid_unknown_fields=Tru
 
 
 def hash_leaf(tag: int, data: bytes) -> bytes:
-    """Return the hash of one leaf."""
+    """Return the hash of one leaf (HSH-5)."""
     return sha256(b"\x00" + tag_bytes(tag) + data).digest()
 
 
 def hash_node(tag: int, left: bytes, right: bytes) -> bytes:
-    """Return the hash of an inner node."""
+    """Return the hash of an inner node (HSH-5)."""
     return sha256(b"\x01" + tag_bytes(tag) + left + right).digest()
 
 
 def compute_root(tag: int, leaf_hashes: Sequence[bytes]) -> bytes:
-    """Return the root over leaf hashes, O(n) time."""
+    """Return the root over leaf hashes, O(n) time; the last of an odd number moves up as it is (HSH-5, HSH-6)."""
     if not leaf_hashes:
         return sha256(b"\x02" + tag_bytes(tag)).digest()
     prefix = b"\x01" + tag_bytes(tag)

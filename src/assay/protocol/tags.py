@@ -1,4 +1,4 @@
-"""The table of hash domains: every hashed object has one 16-bit tag, used for nothing else.
+"""The table of hash domains: every hashed object has one 16-bit tag, used for nothing else (HSH-2).
 
 Source: FORMATS, "Encoding and hashing"; `spec/hashing.md`.
 """

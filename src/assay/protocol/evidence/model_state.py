@@ -16,7 +16,7 @@ from assay.protocol.encoding import Record, encode
 from assay.protocol.merkle import compute_data_root, hash_node
 
 PARAM, BUFFER, TRANSIENT, SLOT, AVERAGE = range(5)
-"""Namespaces, in their order. TRANSIENT: a non-persistent buffer."""
+"""Namespaces, in their order (MST-1). TRANSIENT: a non-persistent buffer."""
 
 MODEL_NAMESPACES = (PARAM, BUFFER)
 
@@ -56,18 +56,18 @@ def sort_key(record: TensorRecord) -> tuple[int, bytes]:
 
 
 def compute_model_root(records: Sequence[TensorRecord], aliases: AliasTable) -> bytes:
-    """Return the root over parameters, persistent buffers and the alias table; `records` sorted by `sort_key`."""
+    """Return the root over parameters, persistent buffers and the alias table (MST-7); `records` sorted by `sort_key`."""
     leaves = [encode(record) for record in records if record.namespace in MODEL_NAMESPACES]
     return compute_data_root(tags.MODEL_TREE, [*leaves, encode(aliases)])
 
 
 def compute_rest_root(records: Sequence[TensorRecord]) -> bytes:
-    """Return the root over everything that is in the state and not in the model."""
+    """Return the root over everything that is in the state and not in the model (MST-7)."""
     return compute_data_root(tags.REST_TREE, [encode(r) for r in records if r.namespace not in MODEL_NAMESPACES])
 
 
 def join_roots(model_root: bytes, rest_root: bytes) -> bytes:
-    """Return the state root of the two halves."""
+    """Return the state root of the two halves (MST-8)."""
     return hash_node(tags.STATE_NODE, model_root, rest_root)
 
 

@@ -51,7 +51,7 @@ def verify_records(records: Sequence[TensorRecord], aliases: AliasTable) -> None
         raise TooManyRecords("too many tensors in a state", expected=f"at most {MAX_RECORDS}", actual=count)
     for record in records:
         verify_record(record)
-    verify_sorted([sort_key(record) for record in records], "list of tensors")
+    verify_sorted([sort_key(record) for record in records], "list of tensors")  # MST-4
     _verify_aliases(records, aliases)
 
 

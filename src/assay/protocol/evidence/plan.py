@@ -133,15 +133,15 @@ class ClosingRecord(Record, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 def compute_profile_id(profile: Profile) -> bytes:
-    """Return the id that a plan names its profile by."""
+    """Return the id that a plan names its profile by (PLN-1)."""
     return compute_id(tags.PROFILE, profile)
 
 
 def compute_plan_id(plan: Plan) -> bytes:
-    """Return the id of a plan."""
+    """Return the id of a plan (PLN-1)."""
     return compute_id(tags.PLAN, plan)
 
 
 def compute_closing_id(closing: ClosingRecord) -> bytes:
-    """Return the id of a closing record."""
+    """Return the id of a closing record (PLN-1)."""
     return compute_id(tags.CLOSING_RECORD, closing)

@@ -108,18 +108,18 @@ def verify_plan(plan: Plan) -> None:
     verify_version(plan.version, "plan")
     _verify_start(plan.start)
     _verify_data(plan.data, "data set")
-    verify_choice(plan.order_version, ORDERS, "order function")
+    verify_choice(plan.order_version, ORDERS, "order function")  # PLN-5
     verify_digest(plan.seed, "seed")
     _verify_seed_origin(plan.seed_origin)
     verify_choice(plan.key_derivation, KEY_DERIVATIONS, "key derivation")
-    verify_number(plan.intended_steps, "number of intended steps")
+    verify_number(plan.intended_steps, "number of intended steps")  # PLN-7
     verify_number(plan.batch_size, "batch size", 1)
     verify_choice(plan.last_batch, LAST_BATCHES, "rule for the last batch")
     verify_choice(plan.collate, COLLATES, "collate")
-    verify_number(plan.interval_length, "interval length", 1)
+    verify_number(plan.interval_length, "interval length", 1)  # PLN-8
     verify_number(plan.root_period, "root period", 1)
     verify_digest(plan.profile, "profile id")
-    verify_number(plan.limits.flops, "limit of FLOPs", 1)
+    verify_number(plan.limits.flops, "limit of FLOPs", 1)  # PLN-9
     verify_number(plan.limits.peak_bytes, "limit of peak bytes", 1)
     _verify_programs(plan.programs)
 

@@ -141,12 +141,12 @@ class Program(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
 
 
 def compute_program_id(program: Program) -> bytes:
-    """Return the id of a program."""
+    """Return the id of a program (PRG-1)."""
     return compute_id(tags.PROGRAM, program)
 
 
 def get_values(program: Program) -> list[TensorType | None]:
-    """Return the type of every value, by number."""
+    """Return the type of every value, by number (PRG-2)."""
     types: list[TensorType | None] = [entry.type for entry in program.state]
     types += program.batch
     types += [constant.type for constant in program.constants]

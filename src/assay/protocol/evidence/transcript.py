@@ -55,12 +55,12 @@ class StepParts(Record, frozen=True, array_like=True, forbid_unknown_fields=True
 
 
 def compute_start_id(leaf: StartLeaf) -> bytes:
-    """Return the id of leaf_0."""
+    """Return the id of leaf_0 (TRN-1)."""
     return compute_id(tags.START_LEAF, leaf)
 
 
 def compute_step_id(leaf: StepLeaf) -> bytes:
-    """Return the id of leaf_t."""
+    """Return the id of leaf_t (TRN-1)."""
     return compute_id(tags.STEP_LEAF, leaf)
 
 
