@@ -56,7 +56,7 @@ def sort_key(record: TensorRecord) -> tuple[int, bytes]:
 
 
 def compute_model_root(records: Sequence[TensorRecord], aliases: AliasTable) -> bytes:
-    """Return the root over parameters, persistent buffers and the alias table (MST-7); `records` sorted by `sort_key`."""
+    """Return the root over parameters, persistent buffers and the alias table (MST-7); `records` sorted."""
     leaves = [encode(record) for record in records if record.namespace in MODEL_NAMESPACES]
     return compute_data_root(tags.MODEL_TREE, [*leaves, encode(aliases)])
 
