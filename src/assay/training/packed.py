@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -32,6 +34,9 @@ from assay.protocol.hashing import ZERO, tag_bytes
 from assay.protocol.merkle import MerkleRoot
 from assay.training.arrays import TYPE_NAMES, Array, view_bytes
 from assay.training.state import compute_root_from
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 Hashes = npt.NDArray[np.uint8]
 """Digests as one array of shape (n, 32)."""
@@ -239,4 +244,10 @@ def compute_tree_root(tag: int, hashes: Hashes) -> bytes:
         return sha256(b"\x02" + tag_bytes(tag)).digest()
     raw = hashes.tobytes()
     leaves = [raw[start : start + 32] for start in range(0, len(raw), 32)]
-    return compute_root_from(sha256(b"\x01" + tag_bytes(tag)).copy, leaves)
+    return compute_root_from(_prepare_node(tag), leaves)
+
+
+@lru_cache(maxsize=64)
+def _prepare_node(tag: int) -> Callable[[], _Hash]:
+    """Return what copies a SHA-256 that has read the prefix of an inner node."""
+    return sha256(b"\x01" + tag_bytes(tag)).copy

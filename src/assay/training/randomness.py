@@ -135,9 +135,8 @@ def draw_uniform(  # noqa: PLR0917
         RandomArgument: bounds that are not finite or not in order; another dtype.
     """
     name = _get_real_type(dtype)
-    inner = COMPUTED_IN[name]
-    start, end, span = _get_bounds(low, high, inner)
-    if inner == "f64":
+    start, end, span = _get_bounds(low, high, name)
+    if name == "f64":
         result = (_draw_words(key, ordinal, count) >> np.uint64(11)).astype(np.float64)
         result *= 2.0**-53
     else:
@@ -157,8 +156,8 @@ def _get_real_type(dtype: str | type[np.floating[Any]]) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _get_bounds(low: float, high: float, inner: str) -> tuple[float, float, float]:
-    start, end, span = get_uniform_bounds(float_to_bits(low), float_to_bits(high), inner)
+def _get_bounds(low: float, high: float, dtype: str) -> tuple[float, float, float]:
+    start, end, span = get_uniform_bounds(float_to_bits(low), float_to_bits(high), dtype)
     return float(start), float(end), float(span)
 
 
@@ -269,7 +268,7 @@ def draw_normal(  # noqa: PLR0917
 ) -> Array:
     """Return `count` normal numbers, shape (count,): mean + std·z in binary64, rounded to binary32, then to `dtype`.
 
-    For f64 the binary64 value itself. z = `compute_quantile` of (2·lane + 1)·2⁻³³ of u32 lanes.
+    For f64 the binary64 value itself (RND-8). z = `compute_quantile` of (2·lane + 1)·2⁻³³ of u32 lanes.
 
     Args:
         key: of `derive_key`.

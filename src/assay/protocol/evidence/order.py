@@ -22,7 +22,7 @@ class UnknownOrder(MalformedEvidence):
 
 
 def compute_order(version: int, seed: bytes, epoch: int, size: int) -> list[int]:
-    """Return the indices of all samples in the order of an epoch.
+    """Return the indices of all samples in the order of an epoch (RND-11).
 
     Args:
         version: SEQUENTIAL, or SHUFFLE: the permutation of the key (seed, ORDER, step = epoch), ordinal 0.
@@ -41,7 +41,7 @@ def compute_order(version: int, seed: bytes, epoch: int, size: int) -> list[int]
 
 
 def count_batches(size: int, batch_size: int, last_batch: str) -> int:
-    """Return the number of batches of an epoch.
+    """Return the number of batches of an epoch (RND-12).
 
     Raises:
         UnknownOrder: a batch size below 1, or another rule than "keep" and "drop".
@@ -52,7 +52,7 @@ def count_batches(size: int, batch_size: int, last_batch: str) -> int:
 
 
 def locate_step(step: int, batches_per_epoch: int) -> tuple[int, int]:
-    """Return epoch and batch, both counted from 0, of a step counted from 1.
+    """Return epoch and batch, both counted from 0, of a step counted from 1 (RND-12).
 
     Raises:
         UnknownOrder: a step below 1, or an epoch without a batch.

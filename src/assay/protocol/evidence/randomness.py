@@ -39,7 +39,7 @@ class RandomArgument(MalformedEvidence):
 
 
 def derive_key(seed: bytes, purpose: int, step: int, microbatch: int = 0) -> Key:
-    """Return the key of a step: the first two little-endian u64 of SHA-256(tag ‖ seed ‖ purpose ‖ step ‖ microbatch).
+    """Return the key of a step (RND-2): two u64 of SHA-256(tag ‖ seed ‖ purpose ‖ step ‖ microbatch).
 
     Args:
         seed: 32 bytes.
@@ -60,7 +60,7 @@ def derive_key(seed: bytes, purpose: int, step: int, microbatch: int = 0) -> Key
 
 
 def compute_philox(counter: tuple[int, int, int, int], key: Key) -> tuple[int, int, int, int]:
-    """Return the Philox4x64-10 block of a counter, four u64."""
+    """Return the Philox4x64-10 block of a counter, four u64 (RND-1)."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(ROUNDS):
@@ -71,7 +71,7 @@ def compute_philox(counter: tuple[int, int, int, int], key: Key) -> tuple[int, i
 
 
 def generate_words(key: Key, ordinal: int, attempt: int = 0) -> Iterator[int]:
-    """Yield the u64 words of a random node: the blocks of the counters (1, 0, attempt, ordinal), (2, 0, …), ….
+    """Yield the u64 words of a random node (RND-3): the blocks of the counters (1, 0, attempt, ordinal), (2, 0, …), ….
 
     The first counter word starts at 1, as NumPy's does, which increments before each block.
     """
@@ -82,7 +82,7 @@ def generate_words(key: Key, ordinal: int, attempt: int = 0) -> Iterator[int]:
 
 
 def get_lanes(key: Key, ordinal: int, count: int, width: int) -> list[int]:
-    """Return the first `count` lanes of `width` bits (16, 32 or 64): each word gives its lowest bits first."""
+    """Return the first `count` lanes of `width` bits (16, 32 or 64), lowest bits of a word first (RND-4)."""
     per_word = 64 // width
     lanes: list[int] = []
     words = generate_words(key, ordinal)
@@ -93,7 +93,7 @@ def get_lanes(key: Key, ordinal: int, count: int, width: int) -> list[int]:
 
 
 def compute_threshold(p_keep: int) -> int:
-    """Return round-half-even(p_keep · 65536), 0 to 65536.
+    """Return round-half-even(p_keep · 65536), 0 to 65536 (RND-6).
 
     Args:
         p_keep: bits of a binary64 in [0, 1].
@@ -111,7 +111,7 @@ def compute_threshold(p_keep: int) -> int:
 
 
 def draw_bernoulli(key: Key, ordinal: int, count: int, threshold: int) -> list[int]:
-    """Return `count` values 0 or 1: element i is 1 where u16 lane i is below `threshold` (0 to 65536)."""
+    """Return `count` values 0 or 1: element i is 1 where u16 lane i is below `threshold` (RND-5)."""
     if not 0 <= threshold <= 65536:
         raise RandomArgument("a threshold is 0 to 65536", actual=threshold)
     return [int(lane < threshold) for lane in get_lanes(key, ordinal, count, 16)]
@@ -120,7 +120,7 @@ def draw_bernoulli(key: Key, ordinal: int, count: int, threshold: int) -> list[i
 def draw_uniform(  # noqa: PLR0917
     key: Key, ordinal: int, count: int, low: int, high: int, dtype: str
 ) -> list[int]:
-    """Return the bits of `count` numbers of `dtype` in [low, high); all `low` where both round to one number.
+    """Return the bits of `count` numbers of `dtype` in [low, high); all `low` where both round to one number (RND-7).
 
     u = (lane >> 8)·2⁻²⁴ of u32 lanes, for f64 (lane >> 11)·2⁻⁵³ of u64 lanes. With C the format of `COMPUTED_IN`,
     every operation rounded to C: low + span·u, where span is high − low in binary64, rounded to C. The result is
@@ -135,12 +135,10 @@ def draw_uniform(  # noqa: PLR0917
         dtype: "f16", "bf16", "f32" or "f64".
 
     Raises:
-        RandomArgument: bounds that are not finite in C, or in the wrong order; another dtype.
+        RandomArgument: bounds that are not finite in both formats, or in the wrong order; another dtype.
     """
-    inner = COMPUTED_IN.get(dtype)
-    if inner is None:
-        raise RandomArgument("uniform is defined for real numbers", actual=dtype)
-    start, end, span = get_uniform_bounds(low, high, inner)
+    start, end, span = get_uniform_bounds(low, high, dtype)
+    inner = COMPUTED_IN[dtype]
     narrow = round_to_bits(start, dtype)
     limit = round_to_bits(end, dtype)
     if narrow == limit:
@@ -155,16 +153,21 @@ def draw_uniform(  # noqa: PLR0917
     return bits
 
 
-def get_uniform_bounds(low: int, high: int, inner: str) -> tuple[Fraction, Fraction, Fraction]:
-    """Return start, end and span of a uniform draw, each exact and representable in `inner`.
+def get_uniform_bounds(low: int, high: int, dtype: str) -> tuple[Fraction, Fraction, Fraction]:
+    """Return start, end and span of a uniform draw, exact, in the format that it is computed in.
 
     Raises:
-        RandomArgument: one of them is not finite, or the end lies below the start.
+        RandomArgument: one of them is not finite, or a bound is not in `dtype`; low above high; another dtype.
     """
+    inner = COMPUTED_IN.get(dtype)
+    if inner is None:
+        raise RandomArgument("uniform is defined for real numbers", expected=", ".join(COMPUTED_IN), actual=dtype)
     try:
         exact_low, exact_high = bits_to_fraction(low, "f64"), bits_to_fraction(high, "f64")
         start, end = _round(exact_low, inner), _round(exact_high, inner)
         span = _round(_round(exact_high - exact_low, "f64"), inner)
+        _round(start, dtype)
+        _round(end, dtype)
     except ValueError:
         raise RandomArgument("bounds are finite", actual=(hex(low), hex(high))) from None
     if exact_low > exact_high:
@@ -173,7 +176,7 @@ def get_uniform_bounds(low: int, high: int, inner: str) -> tuple[Fraction, Fract
 
 
 def draw_integers(key: Key, ordinal: int, count: int, low: int, high: int) -> list[int]:
-    """Return `count` integers in [low, high), exactly uniform.
+    """Return `count` integers in [low, high), exactly uniform (RND-9).
 
     n = high − low. A u64 lane x is rejected where x·n mod 2⁶⁴ < 2⁶⁴ mod n; else it gives low + ⌊x·n / 2⁶⁴⌋. Lane i is
     element i's; then, in rounds, the rejected elements in ascending order take the next unused lanes.
@@ -202,7 +205,7 @@ def draw_integers(key: Key, ordinal: int, count: int, low: int, high: int) -> li
 
 
 def draw_permutation(key: Key, ordinal: int, size: int) -> list[int]:
-    """Return an exactly uniform permutation of 0 … size − 1.
+    """Return an exactly uniform permutation of 0 … size − 1 (RND-10).
 
     Element i has as sort key word i of the attempt (counter word 2); the result lists the elements by ascending sort
     key. Where two sort keys are equal, all are drawn again with the next attempt.

@@ -79,7 +79,7 @@ def round_to_bits(value: Fraction, dtype: str) -> int:
     if magnitude < Fraction(2) ** exponent:
         exponent -= 1
     place = max(exponent - form.fraction_bits, form.smallest_exponent)
-    units = round_half_even(magnitude / Fraction(2) ** place)
+    units = round_half_even(magnitude * Fraction(2) ** -place)
     # The fields follow each other, so a carry out of the significand moves the exponent as it must.
     bits = units + ((place - form.smallest_exponent) << form.fraction_bits)
     bits = min(bits, form.infinity)
