@@ -18,11 +18,13 @@ from assay.certificate.rejections import ClaimContradicted, MalformedCertificate
 from assay.certificate.statement import (
     MODEL_ROOT_DIGEST,
     NOT_COMPUTED,
+    Check,
     Document,
     EvaluationClaim,
     LeafProof,
     MetricClaim,
     Predicate,
+    StartKind,
     Statement,
     open_document,
     render,
@@ -44,12 +46,18 @@ from assay.protocol.evidence.plan import (
     compute_plan_id,
     compute_profile_id,
 )
+from assay.protocol.evidence.plan_rules import verify_closing_record, verify_plan, verify_profile
 from assay.protocol.evidence.recorder_signature import verify_run_signature
 from assay.protocol.evidence.transcript import EMPTY_CONTEXT, StartLeaf, StepLeaf, compute_start_id, compute_step_id
+from assay.protocol.evidence.transcript_rules import verify_start_leaf, verify_step_leaf
 from assay.protocol.merkle import MerkleRoot, compute_data_root, hash_leaf, verify_inclusion
 
 MAX_NAMES = 200_000
-START_KINDS = {InitialisedStart: "initialised", CertifiedStart: "certified", DeclaredStart: "declared"}
+START_KINDS: dict[type, StartKind] = {
+    InitialisedStart: "initialised",
+    CertifiedStart: "certified",
+    DeclaredStart: "declared",
+}
 
 
 def expect(what: str, derived: object, claimed: object) -> None:
@@ -69,6 +77,8 @@ def check_documents(predicate: Predicate) -> tuple[Plan, ClosingRecord, Profile]
     plan = open_document(predicate.plan, Plan)
     closing = open_document(predicate.closing, ClosingRecord)
     profile = open_document(predicate.profile, Profile)
+    verify_profile(profile)
+    verify_plan(plan)
     for name, document, record, identifier in (
         ("plan", predicate.plan, plan, compute_plan_id(plan)),
         ("closing record", predicate.closing, closing, compute_closing_id(closing)),
@@ -76,6 +86,7 @@ def check_documents(predicate: Predicate) -> tuple[Plan, ClosingRecord, Profile]
     ):
         _check_document(name, document, record, identifier)
     expect("plan of the closing record", compute_plan_id(plan).hex(), closing.plan.hex())
+    verify_closing_record(plan, closing)
     expect("profile of the plan", compute_profile_id(profile).hex(), plan.profile.hex())
     expect("origin of the seed", plan.seed_origin, predicate.seed.origin)
     expect("number of registrations", "0", predicate.seed.registrations)
@@ -106,16 +117,18 @@ def check_roots(predicate: Predicate, plan: Plan, closing: ClosingRecord) -> Non
     expect("model root", closing.model_root.hex(), roots.model)
     joined = join_roots(closing.model_root, decode_hex(roots.rest, "rest root"))
     expect("final state root", joined.hex(), closing.final_state.hex())
-    expect("kind of transcript tree", tags.TRANSCRIPT_TREE, closing.transcript.tag)
-    expect("leaves of the transcript", closing.steps + 1, closing.transcript.size)
     first = _open_leaf(roots.first_leaf, StartLeaf)
+    verify_start_leaf(first)
     _check_inclusion(closing.transcript, compute_start_id(first), 0, roots.first_leaf)
     expect("plan of the first leaf", compute_plan_id(plan).hex(), first.plan.hex())
     expect("context of a run alone", EMPTY_CONTEXT, first.context)
     expect("root of the start", first.start_root.hex(), predicate.start.root)
     last = _open_leaf(roots.last_leaf, StepLeaf)
+    verify_step_leaf(last)
     _check_inclusion(closing.transcript, compute_step_id(last), closing.steps, roots.last_leaf)
     expect("step of the last leaf", closing.steps, last.step)
+    if closing.programs and last.program not in {use.program for use in closing.programs}:
+        raise ClaimContradicted("the last step used a program that is not listed", actual=last.program.hex())
     expect("state after the last step", closing.final_state.hex(), last.state_root.hex())
 
 
@@ -161,7 +174,7 @@ def check_programs(predicate: Predicate, closing: ClosingRecord) -> None:
     expect("list of programs", derived, [(summary.id, summary.first_step) for summary in predicate.programs])
 
 
-def derive_evaluation(evaluation: Evaluation, check: str, overlap: str) -> EvaluationClaim:
+def derive_evaluation(evaluation: Evaluation, check: Check, overlap: str) -> EvaluationClaim:
     """Return the claim about an evaluation of the closing record."""
     return EvaluationClaim(
         step=str(evaluation.step),
@@ -171,7 +184,7 @@ def derive_evaluation(evaluation: Evaluation, check: str, overlap: str) -> Evalu
         metrics=[
             MetricClaim(metric.name, render_bits(metric.value), str(metric.count)) for metric in evaluation.metrics
         ],
-        check="recomputed" if check == "recomputed" else "declared",
+        check=check,
         overlap=overlap,
     )
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import perm
 
 from assay.certificate.rejections import ClaimContradicted, MalformedCertificate
 from assay.certificate.statement import (
@@ -21,13 +20,10 @@ from assay.certificate.statement import (
 )
 from assay.protocol import tags
 from assay.protocol.encoding import Record, encode
+from assay.protocol.evidence.chances import FORMULA_VERSION, compute_miss_chance, compute_smallest_caught
 from assay.protocol.evidence.plan import ClosingRecord, Plan
+from assay.protocol.evidence.selection import MAX_INTERVALS
 from assay.protocol.merkle import compute_data_root
-
-FORMULA = 1
-"""Version of the formula of the chances."""
-
-MAX_INTERVALS = 2**32
 
 COUNTED = ("uniform", "all")
 """Kinds of findings that enter the stated chances."""
@@ -92,19 +88,17 @@ def compute_level(recomputed: int, programs: int) -> Level:
 def compute_chances(intervals: int, sampled: int) -> ChancesClaim:
     """Return the two chances of a check of `sampled` of `intervals` intervals, alone (no quorum).
 
-    Missing b false intervals has the chance C(N - b, s) / C(N, s); for b = 1 that is 1 - s / N.
+    Raises:
+        MalformedEvidence: more intervals than a run may have, or more sampled than there are.
     """
-    least, most = 1, intervals - sampled + 1
-    while least < most:
-        middle = (least + most) // 2
-        terms = min(middle, sampled)
-        fixed = max(middle, sampled)
-        if 20 * perm(intervals - fixed, terms) <= perm(intervals, terms):
-            most = middle
-        else:
-            least = middle + 1
-    caught = str(least) if sampled else "none"
-    return ChancesClaim(FORMULA, format_chance(Fraction(intervals - sampled, intervals)), caught)
+    if not sampled:
+        return ChancesClaim(FORMULA_VERSION, format_chance(Fraction(1)), "none")
+    caught = compute_smallest_caught(intervals, sampled)
+    return ChancesClaim(
+        FORMULA_VERSION,
+        format_chance(compute_miss_chance(intervals, sampled, 1)),
+        "none" if caught is None else str(caught),
+    )
 
 
 def check_findings(findings: FindingsClaim, intervals: int, sampled: int) -> int:
@@ -134,6 +128,8 @@ def check_findings(findings: FindingsClaim, intervals: int, sampled: int) -> int
         every = sum(finding.kind == "all" for finding in listed)
         if every and every != intervals:
             raise ClaimContradicted("findings say that all intervals were taken", expected=intervals, actual=every)
+        if sampled and (numbers[-1] != intervals - 1 or listed[-1].kind not in COUNTED):
+            raise ClaimContradicted("the last interval is always part of the sample", expected=intervals - 1)
         return len(listed)
     size = findings.tree.size
     if not MAX_LISTED < size <= intervals or not 0 <= sampled <= size or len(listed) > size:

@@ -27,6 +27,8 @@ MAX_LISTED = 4096
 
 Level = Literal["observed", "replayable", "recomputed"]
 Kind = Literal["uniform", "private", "flagged", "all"]
+Check = Literal["recomputed", "declared"]
+StartKind = Literal["initialised", "certified", "declared"]
 Result = Literal["matches", "differs", "inconclusive"]
 
 
@@ -52,7 +54,7 @@ class Recorder(Json, frozen=True):
 class StartClaim(Json, frozen=True):
     """Where training started; `check` says whether whoever signs recomputed it from the seed."""
 
-    kind: Literal["initialised", "certified", "declared"]
+    kind: StartKind
     root: str
     check: Literal["recomputed", "not recomputed"]
 
@@ -195,7 +197,7 @@ class EvaluationClaim(Json, frozen=True):
     data_root: str
     data_size: str
     metrics: list[MetricClaim]
-    check: Literal["recomputed", "declared"]
+    check: Check
     overlap: str
 
 

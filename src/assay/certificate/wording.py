@@ -13,7 +13,7 @@ from assay.certificate.statement import NOT_COMPUTED, Level, ModelFile, Predicat
 from assay.protocol.evidence.plan import ClosingRecord, Plan, Profile
 
 
-class Signer(msgspec.Struct, frozen=True):
+class Signer(msgspec.Struct, frozen=True, rename="camel"):
     """A key that signed: hex, the reader's name for it (empty: not trusted), and whether it also recorded."""
 
     key: str
@@ -87,10 +87,10 @@ def _describe_proven(checked: Checked) -> list[str]:
     if file is not None:
         said.append(f"The model file is the one that the certificate names (SHA-256 {file.sha256[:16]}…).")
     said.append(f"The recorder's key {predicate.recorder.key[:16]}… signed the transcript and the end of this run.")
-    for signer in checked.signers:
-        if signer.name and not signer.is_recorder:
-            said += [f"{signer.name} ({signer.key[:16]}…) states: {claim}" for claim in _describe_claims(checked)]
-    if predicate.level == "recomputed" and predicate.sampled:
+    counted = [signer for signer in checked.signers if signer.name and not signer.is_recorder]
+    for signer in counted:
+        said += [f"{signer.name} ({signer.key[:16]}…) states: {claim}" for claim in _describe_claims(checked)]
+    if counted and predicate.sampled:
         said.append(
             f"If exactly one interval was false, this check had probability {predicate.chances.miss_one.rounded} "
             f"({predicate.chances.miss_one.fraction}) of missing it; {_describe_caught(predicate)}"

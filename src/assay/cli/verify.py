@@ -1,0 +1,148 @@
+"""`assay verify CERTIFICATE [MODEL]`: the one command that a stranger to Assay needs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assay.cli.commands import add_json
+from assay.cli.output import print_boxes, print_json, print_line, print_strong
+from assay.errors import AssayError, Refuted, UsageError
+
+if TYPE_CHECKING:
+    from assay.certificate.policy import TrustPolicy
+    from assay.certificate.wording import Findings
+
+
+class ShareRefused(UsageError):
+    """A minimal share of recomputed intervals that is no share."""
+
+    code = "verify.share"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("certificate", type=Path, metavar="CERTIFICATE", help="a file *.assay.json")
+    parser.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="the model file that it should be about")
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="FILE|KEY",
+        help="trust this key (64 hex digits) or the keys of this file, for this command only; may be repeated",
+    )
+    parser.add_argument(
+        "--min-level",
+        choices=["observed", "replayable", "recomputed"],
+        default="recomputed",
+        help="the weakest level of evidence that is enough (default: recomputed)",
+    )
+    parser.add_argument(
+        "--min-share",
+        default="1/10",
+        metavar="SHARE",
+        help="the smallest share of intervals that must have been recomputed, such as 1, 0.25 or 1/10 (default: 1/10)",
+    )
+    add_json(parser)
+    parser.epilog = "exit codes: 0 holds, 1 refuted by an explicit finding, 2 wrong usage, 3 nothing is proven"
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Verify, print, and return 0; whatever does not hold is raised."""
+    from assay.certificate.policy import TrustPolicy
+
+    policy = TrustPolicy(
+        keys=read_trusted_keys(arguments.trust),
+        minimal_level=arguments.min_level,
+        minimal_share=parse_share(arguments.min_share),
+    )
+    return verify_files(arguments.certificate, arguments.model, policy, as_json=arguments.json)
+
+
+def verify_files(certificate: Path, model: Path | None, policy: TrustPolicy, *, as_json: bool) -> int:
+    """Check a certificate and a model file, and print what is proven and what is not.
+
+    Returns:
+        0.
+
+    Raises:
+        AssayError: whatever does not hold; the facts were printed before, where they are known.
+    """
+    from assay.certificate.dsse import MAX_BYTES
+    from assay.certificate.verify import verify_certificate
+    from assay.storage.files import Files, naming, read_file
+
+    data = read_file(Files(), certificate, MAX_BYTES)
+    with ExitStack() as stack:
+        stream = None
+        if model is not None:
+            stack.enter_context(naming(model))
+            stream = stack.enter_context(model.open("rb"))
+        try:
+            findings = verify_certificate(data, stream, policy)
+        except AssayError as error:
+            facts = getattr(error, "findings", None)
+            if facts is not None and not as_json:
+                print_findings(facts, "refuted" if isinstance(error, Refuted) else "nothing is proven")
+                sys.stdout.flush()
+            raise
+    if as_json:
+        print_json({"exit": 0, "findings": findings})
+    else:
+        print_findings(findings, "holds")
+    return 0
+
+
+def print_findings(findings: Findings, outcome: str) -> None:
+    """Print the level of evidence, whether the certificate holds, and two boxes of one size."""
+    trusted = any(signer.name and not signer.is_recorder for signer in findings.signers)
+    if trusted:
+        print_strong(f"{findings.level}: {findings.recomputed} of {findings.intervals} intervals · {outcome}")
+    else:
+        print_strong(f"claimed {findings.level}, by nobody whose word counts · {outcome}")
+    print_line(f"model root {findings.model_root}")
+    for signer in findings.signers:
+        whose = signer.name or "unknown"
+        print_line(f"checked by {signer.key} ({whose}{', the recorder itself' if signer.is_recorder else ''})")
+    print_line()
+    print_boxes([("proven", findings.proven), ("not proven", findings.not_proven)])
+
+
+def read_trusted_keys(extra: list[str]) -> dict[bytes, str]:
+    """Return the keys of the trust store and those of `--trust`, with their names.
+
+    Raises:
+        UsageError: an argument that is neither a key nor a file.
+        StorageError: a file that cannot be read, or does not hold trusted keys.
+    """
+    from assay.storage.files import Files, read_file
+    from assay.storage.trust_store import MAX_STORE, decode_trust, parse_key, read_trust
+
+    keys = {key: name for name, key in read_trust().items()}
+    for text in extra:
+        path = Path(text)
+        if Files().get_kind(path) == "file":
+            named = decode_trust(read_file(Files(), path, MAX_STORE), path)
+            keys = {key: name for name, key in named.items()} | keys
+        else:
+            keys.setdefault(parse_key(text), f"key {text[:8]}")
+    return keys
+
+
+def parse_share(text: str) -> Fraction:
+    """Return a share between 0 and 1.
+
+    Raises:
+        ShareRefused: anything else.
+    """
+    try:
+        share = Fraction(text) if len(text) <= 40 and "e" not in text.lower() else Fraction(-1)
+    except (ValueError, ZeroDivisionError):
+        share = Fraction(-1)
+    if not 0 <= share <= 1:
+        raise ShareRefused("not a share", expected="0 to 1, such as 1, 0.25 or 1/10", actual=ascii(text[:40]))
+    return share
