@@ -1,0 +1,280 @@
+"""The pinned profile: under which settings arithmetic gives the recorded bits.
+
+A pinned profile names everything that is known to change the bits of a CPU run. Two sorts of settings:
+
+- **Required** (any name that does not start with `about.`): they must be equal on the machine that replays. Frameworks
+  and their builds (`torch.*`, `numpy.version`), the vector instructions in use (`cpu.capability`: AVX-512 and AVX2
+  give different bits on one and the same processor), the number of threads, the flags of the back ends, and the
+  environment variables by which MKL, oneDNN and NumPy choose other code (`env.*`).
+- **Informational** (`about.*`): processor model, C library, operating system. They can change bits, because vendor
+  libraries choose code by processor and some functions come from the C library, but they need not. They are recorded
+  and never compared: the known answers of each program decide whether a machine gets the same bits.
+
+Source: DESIGN, "Training as data", profiles; `spec/plan.md`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from assay.errors import MalformedEvidence, Unproven
+from assay.protocol.evidence.plan import Profile, Setting
+
+KIND = "pinned"
+INFORMATIONAL = "about."
+"""Prefix of the names of settings that are recorded and never compared."""
+
+UNSET = "unset"
+"""Stands for an environment variable that does not exist."""
+
+VARIABLES = (
+    "MKL_CBWR",
+    "MKL_DEBUG_CPU_TYPE",
+    "MKL_DYNAMIC",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "NPY_DISABLE_CPU_FEATURES",
+    "OMP_DYNAMIC",
+)
+"""Environment variables by which vendor libraries choose other code; read once, when a process starts."""
+
+_CAPABILITIES: dict[str, tuple[str, Callable[[], bool]]] = {
+    "DEFAULT": ("default", lambda: True),
+    "AVX2": ("avx2", lambda: bool(torch.cpu._is_avx2_supported())),
+    "AVX512": ("avx512", lambda: bool(torch.cpu._is_avx512_supported())),
+}
+"""Name as torch reports it: value of ATEN_CPU_CAPABILITY, and whether this processor has the instructions."""
+
+_DTYPES = {str(dtype): dtype for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)}
+_ENVIRONMENT = "env."
+_PRECISIONS = ("conv", "matmul", "rnn")
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_OLD_MMAP_LIMIT = 32 * 1024 * 1024
+
+
+class ProfileMismatch(Unproven):
+    """This process cannot compute under a profile; nothing is found for or against the run."""
+
+    code: ClassVar[str] = "profile.mismatch"
+
+
+def is_flushing_denormals() -> bool:
+    """True if subnormal numbers are replaced by zero in this thread."""
+    return float(torch.tensor(1e-40, dtype=torch.float32) * 1.0) == 0.0
+
+
+def _to_ascii(text: str) -> str:
+    return re.sub(r"[^\x20-\x7e]", "?", " ".join(text.split()))
+
+
+def _compute_build_digest() -> str:
+    """SHA-256 of torch's build description, without the line that says which instructions are in use."""
+    lines = [line for line in torch.__config__.show().splitlines() if "CPU capability usage" not in line]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _get_processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def get_settings() -> dict[str, str]:
+    """Return the settings under which this process computes now, required and informational, printable ASCII."""
+    settings = {
+        "cpu.capability": torch.backends.cpu.get_cpu_capability(),
+        "default_dtype": str(torch.get_default_dtype()),
+        "deterministic": str(torch.are_deterministic_algorithms_enabled()),
+        "device": "cpu",
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "flush_denormal": str(is_flushing_denormals()),
+        "mkldnn": str(torch._C._get_mkldnn_enabled()),
+        "mkldnn.deterministic": str(torch._C._get_mkldnn_deterministic()),
+        "numpy.version": np.__version__,
+        "threads": str(torch.get_num_threads()),
+        "torch.build": _compute_build_digest(),
+        "torch.git": str(torch.version.git_version),
+        "torch.version": str(torch.__version__),
+        "about.libc": " ".join(platform.libc_ver()) or "unknown",
+        "about.machine": platform.machine(),
+        "about.processor": _get_processor(),
+        "about.system": f"{platform.system()} {platform.release()}",
+    }
+    for name in _PRECISIONS:
+        settings[f"mkldnn.{name}_precision"] = torch._C._get_fp32_precision_getter("mkldnn", name)
+    for name in VARIABLES:
+        settings[_ENVIRONMENT + name] = os.environ.get(name, UNSET)
+    return {name: _to_ascii(value) for name, value in settings.items()}
+
+
+def build_profile(*, threads: int = 1, mkldnn: bool = True) -> Profile:
+    """Return the profile of this process, with the given threads and flag and with subnormal numbers kept.
+
+    Call `apply_profile` on the result before computing: this function changes nothing.
+
+    Args:
+        threads: number of threads inside an operator, at least 1.
+        mkldnn: whether oneDNN may be used; recurrent layers can only be recorded without it.
+    """
+    settings = get_settings()
+    settings |= {"threads": str(threads), "mkldnn": str(mkldnn), "flush_denormal": "False"}
+    return Profile(0, KIND, tuple(Setting(name, settings[name]) for name in sorted(settings)))
+
+
+def read_profile(profile: Profile) -> dict[str, str]:
+    """Return the settings of a profile by name.
+
+    Raises:
+        ProfileMismatch: another kind of profile.
+        MalformedEvidence: names that are not sorted and unique.
+    """
+    if profile.kind != KIND:
+        raise ProfileMismatch(
+            f"profile of kind {profile.kind!r}", expected=KIND, next_step="use a version of assay that knows this kind"
+        )
+    names = [setting.name for setting in profile.settings]
+    if names != sorted(set(names)):
+        raise MalformedEvidence("the settings of a profile are not sorted by unique names")
+    return {setting.name: setting.value for setting in profile.settings}
+
+
+def get_differences(profile: Profile) -> list[tuple[str, str, str]]:
+    """Return (name, value in the profile, value here) of every required setting that differs, sorted by name.
+
+    A setting that only one side knows counts as different; its other value is "absent".
+    """
+    wanted, actual = read_profile(profile), get_settings()
+    return [
+        (name, wanted.get(name, "absent"), actual.get(name, "absent"))
+        for name in sorted(wanted.keys() | actual.keys())
+        if not name.startswith(INFORMATIONAL) and wanted.get(name) != actual.get(name)
+    ]
+
+
+def apply_profile(profile: Profile) -> None:
+    """Put this process under a profile: threads, flags, default dtype; then check every required setting.
+
+    Raises:
+        ProfileMismatch: settings that this process cannot have, each named; nothing is changed back.
+        MalformedEvidence: a profile that is not in its one form.
+    """
+    _apply_settings(read_profile(profile))
+    differences = get_differences(profile)
+    if differences:
+        raise ProfileMismatch(
+            "this machine cannot judge this profile",
+            expected="; ".join(f"{name}={wanted}" for name, wanted, _ in differences),
+            actual="; ".join(f"{name}={found}" for name, _, found in differences),
+            next_step="use a machine with these settings, or start the process with `environment_for(profile)`",
+        )
+
+
+def _apply_settings(settings: Mapping[str, str]) -> None:
+    threads = settings.get("threads", "")
+    if re.fullmatch(r"[1-9][0-9]{0,3}", threads) and torch.get_num_threads() != int(threads):
+        torch.set_num_threads(int(threads))
+    flags = {"True": True, "False": False}
+    if settings.get("mkldnn") in flags:
+        torch._C._set_mkldnn_enabled(flags[settings["mkldnn"]])
+    if settings.get("mkldnn.deterministic") in flags:
+        torch._C._set_mkldnn_deterministic(flags[settings["mkldnn.deterministic"]])
+    if settings.get("deterministic") in flags:
+        torch.use_deterministic_algorithms(flags[settings["deterministic"]])
+    if settings.get("flush_denormal") in flags:
+        torch.set_flush_denormal(flags[settings["flush_denormal"]])
+    if settings.get("default_dtype") in _DTYPES:
+        torch.set_default_dtype(_DTYPES[settings["default_dtype"]])
+    if settings.get("float32_matmul_precision") in ("highest", "high", "medium"):
+        torch.set_float32_matmul_precision(settings["float32_matmul_precision"])
+    for name in _PRECISIONS:
+        precision = settings.get(f"mkldnn.{name}_precision")
+        if precision in ("none", "ieee", "tf32", "bf16"):
+            torch._C._set_fp32_precision_setter("mkldnn", name, precision)
+
+
+@contextmanager
+def use_profile(profile: Profile) -> Iterator[None]:
+    """Apply a profile inside the block and restore the settings of before.
+
+    Raises:
+        ProfileMismatch: as `apply_profile`; the settings of before are restored.
+    """
+    before = get_settings()
+    try:
+        apply_profile(profile)
+        yield
+    finally:
+        _apply_settings(before)
+
+
+def environment_for(profile: Profile, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the complete environment in which a subprocess can have this profile.
+
+    Args:
+        profile: the profile.
+        base: the environment to start from; None: that of this process.
+
+    Raises:
+        ProfileMismatch: vector instructions that this processor lacks (torch would not check, and be killed).
+        MalformedEvidence: a profile that is not in its one form.
+    """
+    settings = read_profile(profile)
+    environment = dict(os.environ if base is None else base)
+    capability = settings.get("cpu.capability", "absent")
+    name, is_supported = _CAPABILITIES.get(capability, ("", lambda: False))
+    if not is_supported():
+        raise ProfileMismatch(
+            "this machine cannot judge this profile",
+            expected=f"cpu.capability={capability}",
+            actual=f"a processor with at most {get_best_capability()}",
+            next_step="use a machine with these instructions",
+        )
+    environment["ATEN_CPU_CAPABILITY"] = name
+    environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = settings.get("threads", "1")
+    for variable in VARIABLES:
+        value = settings.get(_ENVIRONMENT + variable, UNSET)
+        if value == UNSET:
+            environment.pop(variable, None)
+        else:
+            environment[variable] = value
+    return environment
+
+
+def get_best_capability() -> str:
+    """Return the widest vector instructions of this processor that torch has kernels for, as torch names them."""
+    return [name for name, (_, is_supported) in _CAPABILITIES.items() if is_supported()][-1]
+
+
+def tune_allocator() -> bool:
+    """Make glibc keep freed memory instead of returning it to the system at every step; True if it was done.
+
+    Large tensors otherwise cost page faults at every step. Call it first thing in a process. The settings hold for the
+    whole process; `ASSAY_NO_MALLOPT=1` leaves glibc as it is. Bits do not depend on it.
+    """
+    if os.environ.get("ASSAY_NO_MALLOPT") == "1" or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
+    trimmed = mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    mapped = mallopt(_M_MMAP_THRESHOLD, 1 << 30) or mallopt(
+        _M_MMAP_THRESHOLD, _OLD_MMAP_LIMIT
+    )  # old glibc: at most 32 MiB
+    return bool(trimmed and mapped)
