@@ -53,10 +53,16 @@ def get_summary(thing: object) -> str:
     return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
 
 
+def get_family(kind: type[AssayError]) -> str:
+    """Return the nearest class of `assay.errors` above, which says whose fault it is."""
+    families = (base for base in kind.__mro__[1:] if base.__module__ == AssayError.__module__)
+    return next((base.__qualname__ for base in families), "Exception")
+
+
 def render_errors() -> str:
     """Return the page of errors."""
     rows = [
-        f"| `{kind.code}` | `{kind.__qualname__}` | `{kind.__base__.__qualname__ if kind.__base__ else ''}` "
+        f"| `{kind.code}` | `{kind.__qualname__}` | `{get_family(kind)}` "
         f"| `{kind.__module__}` | {get_summary(kind).replace('|', chr(92) + '|')} |"
         for kind in get_error_classes()
     ]
