@@ -68,10 +68,10 @@ docs: $(DOCS)
 
 bench: $(DEV)
 ifeq ($(NAME),)
-	@status=0; for file in $$(ls benchmarks/*.py | grep -v '/_'); do \
-	  echo "== $$file"; $(BIN)/python $$file || status=1; done; exit $$status
+	@status=0; for file in $$(grep -l __main__ benchmarks/*.py); do \
+	  echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file || status=1; done; exit $$status
 else
-	$(BIN)/python benchmarks/$(NAME).py
+	PYTHONPATH=. $(BIN)/python benchmarks/$(NAME).py
 endif
 
 vectors: $(DEV)
