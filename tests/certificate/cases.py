@@ -120,15 +120,15 @@ def make_plan(**changes):
     return msgspec.structs.replace(plan, **changes)
 
 
-def make_run(plan=None, weights=WEIGHTS, events=(), steps=None):
+def make_run(plan=None, weights=WEIGHTS, events=(), steps=None, aliases=ALIASES):
     """Return the evidence that the recorder leaves."""
     plan = plan or make_plan()
     steps = steps or plan.intended_steps
-    first = StartLeaf(0, compute_plan_id(plan), b"", compute_state_root(make_records(weights, 0), ALIASES))
+    first = StartLeaf(0, compute_plan_id(plan), b"", compute_state_root(make_records(weights, 0), aliases))
     records = make_records(weights, steps)
     ids, leaf = [compute_start_id(first)], None
     for step in range(1, steps + 1):
-        root = compute_state_root(records, ALIASES) if step == steps else digest(f"state {step}")
+        root = compute_state_root(records, aliases) if step == steps else digest(f"state {step}")
         rest = (digest("members"), digest("content"), digest("scalars"), digest("loss"), ZERO)
         leaf = StepLeaf(0, step, STEP, ids[-1], root, *rest)
         ids.append(compute_step_id(leaf))
@@ -144,13 +144,11 @@ def make_run(plan=None, weights=WEIGHTS, events=(), steps=None):
         ),
         scalars=MerkleRoot(tags.SCALARS_TABLE, steps, digest("table")),
         evaluations=(
-            Evaluation(
-                steps, INFERENCE, make_data_set("test", 40), 8, (Metric("accuracy", float_to_bits(0.975), 40),)
-            ),
+            Evaluation(steps, INFERENCE, make_data_set("test", 40), 8, (Metric("accuracy", float_to_bits(0.975), 40),)),
         ),
         events=MerkleRoot(tags.EVENTS_TREE, len(events), compute_data_root(tags.EVENTS_TREE, events)),
-        final_state=compute_state_root(records, ALIASES),
-        model_root=compute_model_root(records, ALIASES),
+        final_state=compute_state_root(records, aliases),
+        model_root=compute_model_root(records, aliases),
         reason="completed",
     )
     file = make_model_file(weights)
@@ -165,10 +163,26 @@ def make_run(plan=None, weights=WEIGHTS, events=(), steps=None):
         last_leaf=leaf,
         rest_root=compute_rest_root(records),
         tensors=records,
-        aliases=ALIASES,
+        aliases=aliases,
         files=[ModelFile("model.safetensors", sha256(file).hexdigest(), str(len(file)))],
         events=[],
     )
+
+
+def change_closing(run, **changes):
+    """Return a run with another closing record, signed again by its recorder."""
+    closing = msgspec.structs.replace(run.closing, **changes)
+    return msgspec.structs.replace(run, closing=closing, recorder_signature=sign_run(RECORDER, closing))
+
+
+def make_lean_certificate():
+    """Return a certificate of one step that holds as little as one can."""
+    plan = make_plan(intended_steps=1, interval_length=1, programs=())
+    run = make_run(plan, weights={"0/w": (PARAM, "f32", (2,), bytes(8))}, aliases=AliasTable(()))
+    run = change_closing(run, evaluations=(), programs=(ProgramUse(STEP, 1, ZERO),))
+    programs = [ProgramSummary(STEP.hex(), "step", "1", 31, [], [])]
+    audit = make_audit([FindingClaim(0, "all", "matches")], programs=programs, scalars=[], evaluations=[])
+    return make_certificate(run, audit)
 
 
 def make_audit(findings=None, **changes):
@@ -181,7 +195,9 @@ def make_audit(findings=None, **changes):
         start_recomputed=True,
         programs=[
             ProgramSummary(INITIALISER.hex(), "initialiser", "0", 4, [], []),
-            ProgramSummary(STEP.hex(), "step", "1", 31, [ConstantSummary("f32", [2], digest("c").hex())], ["0/norm.seen"]),
+            ProgramSummary(
+                STEP.hex(), "step", "1", 31, [ConstantSummary("f32", [2], digest("c").hex())], ["0/norm.seen"]
+            ),
             ProgramSummary(INFERENCE.hex(), "inference", "0", 9, [], []),
         ],
         scalars=[ScalarSummary("0/rate", "0.05", "0.1", "0", "0")],

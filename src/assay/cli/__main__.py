@@ -38,13 +38,21 @@ def main(arguments: list[str] | None = None) -> int:
     return code if code in {HOLDS, REFUTED, USAGE} else UNPROVEN
 
 
+def get_exit_code(error: Exception) -> int:
+    """Return the exit code that an error stands for: the only place where the two meet."""
+    from assay.errors import Refuted, UsageError
+
+    if isinstance(error, Refuted):
+        return REFUTED
+    return USAGE if isinstance(error, UsageError) else UNPROVEN
+
+
 def _report(error: Exception, *, as_json: bool) -> int:
     """Print an error, and return its exit code."""
     try:
         from assay.cli.output import print_error
-        from assay.errors import Refuted, UsageError
 
-        code = REFUTED if isinstance(error, Refuted) else USAGE if isinstance(error, UsageError) else UNPROVEN
+        code = get_exit_code(error)
         if isinstance(error, BrokenPipeError):
             _drop_output()
         print_error(error, code, as_json=as_json)
