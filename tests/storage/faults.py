@@ -87,6 +87,12 @@ class FaultyFiles(Files):
         self._lasting = lasting
         self._rng = random.Random(seed)
 
+    def revive(self):
+        """Return the same disk for a new process: nothing was lost, and nothing was synced in between."""
+        heir = FaultyFiles(self.root)
+        heir.tree = self.tree
+        return heir
+
     def _find(self, path):
         node = self.tree
         for part in path.relative_to(self.root).parts:

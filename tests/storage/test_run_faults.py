@@ -178,6 +178,30 @@ def test_power_may_be_lost_again_while_the_run_recovers(tmp_path, rounds):
             shutil.rmtree(first)
 
 
+@pytest.mark.torture
+def test_what_a_killed_process_left_unsynced_is_synced_before_it_counts(tmp_path, rounds):
+    """A process is killed, the next one opens the run and builds on what it finds, then power is lost: all is there."""
+    total = count_calls(tmp_path / "count")
+    for call in range(1, total + 1):
+        disk, left = tmp_path / "disk", tmp_path / "left"
+        disk.mkdir()
+        files, facts = FaultyFiles(disk, fail_at=call, seed=call), Facts()
+        with pytest.raises(Crash):
+            tell_story(disk / "run", files, facts)
+        if facts.created:
+            heir = files.revive()
+            run = RunDirectory.open(disk / "run", write=True, files=heir, background=False)
+            facts.rows = run.steps.durable_rows
+            facts.checkpoints = set(run.checkpoints.list_steps())
+            for digest in facts.blobs:
+                run.blobs.put(facts.blobs[digest])
+            for seed in range(rounds(3, 20)):
+                heir.lose_power(left, seed=seed * 100_003 + call, page=512)
+                check_promises(left / "run", facts)
+                shutil.rmtree(left)
+        shutil.rmtree(disk)
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
 @pytest.mark.parametrize("lasting", [True, False])
 def test_any_call_may_fail(tmp_path, code, lasting):
