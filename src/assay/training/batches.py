@@ -5,10 +5,8 @@ Source: `spec/data.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from hashlib import sha256
-from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
@@ -16,14 +14,10 @@ from assay.protocol import tags
 from assay.protocol.encoding import encode
 from assay.protocol.evidence.data import BatchField
 from assay.protocol.hashing import ZERO, tag_bytes
+from assay.protocol.merkle import compute_root
 from assay.training.arrays import TYPE_NAMES, Array, view_bytes
-from assay.training.packed import Hashes, compute_tree_root
-from assay.training.state import compute_root_from
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
-
-_content_node = sha256(b"\x01" + tag_bytes(tags.CONTENT_TREE)).copy
+from assay.training.digests import Prepared, compute_root_from, prepare
+from assay.training.packed import Hashes, compute_tree_root, prepare_node
 
 
 def compute_membership(leaf_hashes: Hashes) -> bytes:
@@ -41,18 +35,29 @@ def compute_content(fields: Sequence[Array]) -> bytes:
     Args:
         fields: the collated arrays in the order of the batch; bfloat16 as `arrays.BF16`.
     """
-    leaves = []
+    return compute_fields_root(tags.CONTENT_TREE, fields)[0]
+
+
+def compute_losses(results: Sequence[Array]) -> tuple[bytes, list[bytes]]:
+    """Return the Merkle root over the tensors that a step returned, and BLAKE3 of each."""
+    return compute_fields_root(tags.LOSS_TREE, results)
+
+
+def compute_fields_root(tag: int, fields: Sequence[Array]) -> tuple[bytes, list[bytes]]:
+    """Return the Merkle root over numbered arrays (`evidence.data.BatchField`) and BLAKE3 of each."""
+    leaves, digests = [], []
     for position, array in enumerate(fields):
-        leaf = _prepare_leaf(position, TYPE_NAMES[array.dtype], array.shape)()
-        leaf.update(blake3(view_bytes(array)).digest())
+        leaf = _prepare_leaf(tag, position, TYPE_NAMES[array.dtype], array.shape)()
+        digest = blake3(view_bytes(array)).digest()
+        digests.append(digest)
+        leaf.update(digest)
         leaves.append(leaf.digest())
-    return (
-        compute_root_from(_content_node, leaves) if leaves else sha256(b"\x02" + tag_bytes(tags.CONTENT_TREE)).digest()
-    )
+    root = compute_root_from(prepare_node(tag), leaves) if leaves else compute_root(tag, ())
+    return root, digests
 
 
 @lru_cache(maxsize=1024)
-def _prepare_leaf(position: int, dtype: str, shape: tuple[int, ...]) -> Callable[[], _Hash]:
+def _prepare_leaf(tag: int, position: int, dtype: str, shape: tuple[int, ...]) -> Prepared:
     """Return what copies a SHA-256 that has read all of the leaf but the digest at its end."""
     record = BatchField(position, dtype, shape, ZERO)
-    return sha256(b"\x00" + tag_bytes(tags.CONTENT_TREE) + encode(record)[: -len(ZERO)]).copy
+    return prepare(b"\x00" + tag_bytes(tag) + encode(record)[: -len(ZERO)])

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from hashlib import sha256
-from typing import TYPE_CHECKING
+from functools import cached_property, lru_cache
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
-from assay.errors import Refuted, UsageError
+from assay.errors import MalformedEvidence, Refuted, UsageError
 from assay.protocol import tags
 from assay.protocol.encoding import encode
 from assay.protocol.evidence.data import (
@@ -30,13 +28,11 @@ from assay.protocol.evidence.data import (
     compute_schema_id,
 )
 from assay.protocol.evidence.plan import DataSet
+from assay.protocol.evidence.program import MAX_EXTENT
 from assay.protocol.hashing import ZERO, tag_bytes
-from assay.protocol.merkle import MerkleRoot
+from assay.protocol.merkle import MerkleRoot, compute_root
 from assay.training.arrays import TYPE_NAMES, Array, view_bytes
-from assay.training.state import compute_root_from
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
+from assay.training.digests import Prepared, compute_root_from, prepare
 
 Hashes = npt.NDArray[np.uint8]
 """Digests as one array of shape (n, 32)."""
@@ -51,6 +47,12 @@ class RaggedData(UsageError):
     """Samples of different shapes cannot be stacked into a batch."""
 
     code = "data.ragged"
+
+
+class MalformedData(MalformedEvidence):
+    """Stored arrays that do not hold the samples that they should."""
+
+    code = "data.malformed"
 
 
 class DataMismatch(Refuted):
@@ -83,19 +85,30 @@ class PackedField:
         """The shape of every sample, or None."""
         return self.values.shape[1:] if self.shapes is None else None
 
-    def get_offsets(self) -> npt.NDArray[np.int64]:
-        """Return where each sample begins in `values` of a ragged field, and the end; in elements, shape (n + 1,)."""
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Where each sample of a ragged field begins in `values`, and the end; in elements, shape (n + 1,)."""
+        shapes = np.empty((0, 0), np.int64) if self.shapes is None else self.shapes
+        return np.concatenate([[0], np.cumsum(np.prod(shapes, axis=1, dtype=np.int64))])
+
+    def is_consistent(self, size: int) -> bool:
+        """Whether the arrays hold this field of `size` samples."""
+        if self.values.dtype not in TYPE_NAMES or not self.values.ndim:
+            return False
         if self.shapes is None:
-            raise RaggedData(f"field {self.name!r} is not ragged")
-        return np.concatenate([[0], np.cumsum(np.prod(self.shapes, axis=1, dtype=np.int64))])
+            return len(self.values) == size
+        if self.shapes.dtype != np.int64 or self.shapes.ndim != 2 or len(self.shapes) != size or self.values.ndim != 1:
+            return False
+        fits = not self.shapes.size or (self.shapes.min() >= 0 and self.shapes.max() < MAX_EXTENT)
+        in_reals = np.prod(self.shapes, axis=1, dtype=np.float64).sum()  # does not wrap around
+        return bool(fits and in_reals == len(self.values) == self.offsets[-1])
 
     def get_sample(self, index: int) -> Array:
         """Return this field of one sample, a view."""
         if self.shapes is None:
             return self.values[index : index + 1].reshape(self.values.shape[1:])
         shape = tuple(self.shapes[index].tolist())
-        offset = int(np.prod(self.shapes[:index], axis=1, dtype=np.int64).sum())
-        return self.values[offset : offset + int(np.prod(shape, dtype=np.int64))].reshape(shape)
+        return self.values[self.offsets[index] : self.offsets[index + 1]].reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -106,11 +119,19 @@ class PackedData:
         size: n, the number of samples.
         fields: in the order of the sample.
         salt_key: 32 bytes from which the salts of the leaves are made, or empty.
+
+    Raises:
+        MalformedData: an array of another length, or shapes that do not add up.
     """
 
     size: int
     fields: tuple[PackedField, ...]
     salt_key: bytes = b""
+
+    def __post_init__(self) -> None:
+        for field in self.fields:
+            if not field.is_consistent(self.size):
+                raise MalformedData(f"stored field {field.name!r} does not hold {self.size} samples")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -148,8 +169,8 @@ class PackedData:
 
     def compute_hashes(self, progress: Progress | None = None) -> tuple[Hashes, Hashes]:
         """Return the hashes of the data leaves and the content digests, each of shape (n, 32), from the bytes."""
-        heads = sha256(b"\x00" + tag_bytes(tags.DATA_TREE)).copy
-        contents = sha256(tag_bytes(tags.DATA_CONTENT)).copy
+        heads = prepare(b"\x00" + tag_bytes(tags.DATA_TREE))
+        contents = prepare(tag_bytes(tags.DATA_CONTENT))
         leaf_parts, content_parts = [], []
         salts = make_salts(self.salt_key, self.size)
         encode_value = msgspec.msgpack.Encoder().encode
@@ -173,15 +194,10 @@ class PackedData:
         if not self.is_ragged:
             yield from self._iterate_uniform_fields(head)
             return
-        offsets = [field.get_offsets() if field.shapes is not None else None for field in self.fields]
         for index in range(self.size):
             encoded = head
-            for field, places in zip(self.fields, offsets, strict=True):
-                if field.shapes is None or places is None:
-                    value = field.get_sample(index)
-                else:
-                    shape = tuple(field.shapes[index].tolist())
-                    value = field.values[places[index] : places[index + 1]].reshape(shape)
+            for field in self.fields:
+                value = field.get_sample(index)
                 digest = blake3(view_bytes(value)).digest()
                 encoded += encode(SampleField(field.name, field.dtype, value.shape, digest))
             yield encoded
@@ -241,13 +257,13 @@ def to_hashes(digests: list[bytes]) -> Hashes:
 def compute_tree_root(tag: int, hashes: Hashes) -> bytes:
     """Return the Merkle root over leaf hashes of shape (n, 32); equal to `merkle.compute_root`."""
     if not len(hashes):
-        return sha256(b"\x02" + tag_bytes(tag)).digest()
+        return compute_root(tag, ())
     raw = hashes.tobytes()
     leaves = [raw[start : start + 32] for start in range(0, len(raw), 32)]
-    return compute_root_from(_prepare_node(tag), leaves)
+    return compute_root_from(prepare_node(tag), leaves)
 
 
 @lru_cache(maxsize=64)
-def _prepare_node(tag: int) -> Callable[[], _Hash]:
+def prepare_node(tag: int) -> Prepared:
     """Return what copies a SHA-256 that has read the prefix of an inner node."""
-    return sha256(b"\x01" + tag_bytes(tag)).copy
+    return prepare(b"\x01" + tag_bytes(tag))

@@ -9,11 +9,10 @@ Source: `spec/model-state.md`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
@@ -23,9 +22,7 @@ from assay.protocol.encoding import encode
 from assay.protocol.evidence.model_state import DTYPES, MODEL_NAMESPACES, AliasTable, TensorRecord, join_roots
 from assay.protocol.hashing import ZERO, compute_bulk_digest, tag_bytes
 from assay.protocol.merkle import hash_leaf
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
+from assay.training.digests import Prepared, compute_root_from, prepare
 
 Buffer = bytes | bytearray | memoryview
 """Contiguous raw bytes; of an array, `arrays.view_bytes`."""
@@ -111,37 +108,37 @@ class StateHasher:
         self._split = sum(entry.namespace in MODEL_NAMESPACES for entry in layout)
         self._leaves = [self._prepare_leaf(entry, size) for entry, size in zip(layout, self._sizes, strict=True)]
         self._aliases = hash_leaf(tags.MODEL_TREE, encode(aliases))
-        self._model_node = sha256(b"\x01" + tag_bytes(tags.MODEL_TREE)).copy
-        self._rest_node = sha256(b"\x01" + tag_bytes(tags.REST_TREE)).copy
+        self._model_node = prepare(b"\x01" + tag_bytes(tags.MODEL_TREE))
+        self._rest_node = prepare(b"\x01" + tag_bytes(tags.REST_TREE))
         self._empty_rest = sha256(b"\x02" + tag_bytes(tags.REST_TREE)).digest()
 
     @staticmethod
-    def _prepare_leaf(entry: TensorLayout, size: int) -> Callable[[], _Hash]:
+    def _prepare_leaf(entry: TensorLayout, size: int) -> Prepared:
         """Return what copies a SHA-256 that has read all of the leaf but the digest at its end."""
         tag = tags.MODEL_TREE if entry.namespace in MODEL_NAMESPACES else tags.REST_TREE
         record = TensorRecord(entry.namespace, entry.name, entry.dtype, entry.shape, size, ZERO)
-        return sha256(b"\x00" + tag_bytes(tag) + encode(record)[: -len(ZERO)]).copy
+        return prepare(b"\x00" + tag_bytes(tag) + encode(record)[: -len(ZERO)])
 
     def compute(self, buffers: Sequence[Buffer]) -> StateRoots:
         """Return the roots of the state with these bytes.
 
         Args:
-            buffers: contiguous bytes of every tensor, in the order of the layout.
+            buffers: contiguous bytes of every tensor, as u8, in the order of the layout.
 
         Raises:
             StateLayoutError: a buffer is missing, or has another length than the layout says.
         """
-        if len(buffers) != len(self._sizes):
-            raise StateLayoutError("one buffer per tensor", expected=len(self._sizes), actual=len(buffers))
-        digests, leaves = [], []
+        if list(map(len, buffers)) != self._sizes:
+            self._refuse(buffers)
         bulk = blake3()
-        for buffer, size, prepared in zip(buffers, self._sizes, self._leaves, strict=True):
-            if len(buffer) != size:
-                self._refuse(buffers)
-            bulk.reset()
-            bulk.update(buffer)
-            digest = bulk.digest()
-            digests.append(digest)
+        reset, update, finish = bulk.reset, bulk.update, bulk.digest
+        digests = []
+        for buffer in buffers:
+            reset()
+            update(buffer)
+            digests.append(finish())
+        leaves = []
+        for prepared, digest in zip(self._leaves, digests, strict=True):
             leaf = prepared()
             leaf.update(digest)
             leaves.append(leaf.digest())
@@ -151,27 +148,8 @@ class StateHasher:
         return StateRoots(model_root, rest_root, join_roots(model_root, rest_root), digests)
 
     def _refuse(self, buffers: Sequence[Buffer]) -> None:
+        if len(buffers) != len(self._sizes):
+            raise StateLayoutError("one buffer per tensor", expected=len(self._sizes), actual=len(buffers))
         for entry, buffer, size in zip(self.layout, buffers, self._sizes, strict=True):
             if len(buffer) != size:
                 raise StateLayoutError(f"bytes of {entry.name} do not fit", expected=size, actual=len(buffer))
-
-
-def compute_root_from(node: Callable[[], _Hash], leaf_hashes: Sequence[bytes]) -> bytes:
-    """Return the Merkle root over at least one leaf hash; equal to `merkle.compute_root`.
-
-    Args:
-        node: makes a SHA-256 that has read 0x01 ‖ tag, such as `sha256(prefix).copy`.
-        leaf_hashes: 32 bytes each.
-    """
-    level = leaf_hashes
-    while len(level) > 1:
-        above = []
-        pairs = iter(level)
-        for left, right in zip(pairs, pairs, strict=False):
-            digest = node()
-            digest.update(left + right)
-            above.append(digest.digest())
-        if len(level) % 2:
-            above.append(level[-1])
-        level = above
-    return level[0]

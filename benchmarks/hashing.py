@@ -1,0 +1,112 @@
+"""How fast a state root is, beside BLAKE3 over the same bytes; one thread, nothing skipped, nothing remembered.
+
+Each case lays its tensors one after the other in one buffer, as the executor's arena does. The baseline of large
+tensors is one BLAKE3 call over the whole buffer, that of small ones is BLAKE3 called once per tensor. Ours and the
+baseline run in turn in one process; the medians are compared. The root is checked against the slow oracle first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from blake3 import blake3
+
+from assay.protocol.evidence.model_state import PARAM, SLOT, compute_state_root
+from assay.training.arrays import view_bytes
+from assay.training.state import NO_ALIASES, StateHasher, TensorLayout, hash_tensor
+
+KIB, MIB = 1024, 1024 * 1024
+CPUINFO = Path("/proc/cpuinfo")
+Call = Callable[[], object]
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return what the numbers depend on."""
+    model = platform.processor()
+    if CPUINFO.exists():
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
+        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
+    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "numpy": np.__version__}
+
+
+def make_state(count: int, nbytes: int) -> tuple[StateHasher, list[memoryview], memoryview]:
+    """Return a hasher, the bytes of each tensor and of all together; a third of the tensors are parameters."""
+    arena = np.random.default_rng(0).integers(0, 256, count * nbytes, np.uint8)
+    whole = view_bytes(arena)
+    layout = []
+    for number in range(count):
+        namespace, suffix = (PARAM, "") if number < -(-count // 3) else (SLOT, "/exp_avg")
+        layout.append(TensorLayout(namespace, f"0/layers.{number:05}.weight{suffix}", "f32", (nbytes // 4,)))
+    return StateHasher(layout), [whole[i * nbytes : (i + 1) * nbytes] for i in range(count)], whole
+
+
+def check_root(hasher: StateHasher, buffers: list[memoryview]) -> None:
+    """Compare with the oracle.
+
+    Raises:
+        RuntimeError: the fast root is another.
+    """
+    records = [
+        hash_tensor(entry.namespace, entry.name, entry.dtype, entry.shape, buffer)
+        for entry, buffer in zip(hasher.layout, buffers, strict=True)
+    ]
+    if hasher.compute(buffers).state_root != compute_state_root(records, NO_ALIASES):
+        raise RuntimeError("the fast state root is not the oracle's")
+
+
+def measure(ours: Call, baseline: Call, rounds: int) -> tuple[float, float]:
+    """Return the median seconds of both, run in turn."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for call, times in zip((ours, baseline), taken, strict=True):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+    return statistics.median(taken[0]), statistics.median(taken[1])
+
+
+def run_case(what: str, count: int, nbytes: int, rounds: int, bar: float | None, *, whole: bool) -> dict[str, Any]:
+    """Return one line of the result; rates in bytes per second."""
+    hasher, buffers, everything = make_state(count, nbytes)
+    check_root(hasher, buffers)
+
+    def hash_each() -> object:
+        return [blake3(buffer).digest() for buffer in buffers]
+
+    def hash_whole() -> object:
+        return blake3(everything).digest()
+
+    ours, baseline = measure(lambda: hasher.compute(buffers), hash_whole if whole else hash_each, rounds)
+    ratio = baseline / ours
+    size = count * nbytes
+    return {
+        "what": what, "ours": round(size / ours), "baseline": round(size / baseline), "unit": "bytes/s",
+        "seconds": ours, "ratio": round(ratio, 3), "bar": bar, "met": bar is None or ratio >= bar,
+    }  # fmt: skip
+
+
+def main() -> int:
+    """Print one JSON object; the exit status says whether all bars are met."""
+    results = [
+        run_case("1 tensor of 256 MiB, of raw BLAKE3", 1, 256 * MIB, 9, 0.9, whole=True),
+        run_case("2,000 tensors of 64 KiB, of raw BLAKE3", 2000, 64 * KIB, 15, 0.9, whole=True),
+        run_case("2,000 tensors of 64 KiB, of BLAKE3 per tensor", 2000, 64 * KIB, 15, None, whole=False),
+        run_case("2,000 tensors of 4 KiB, of BLAKE3 per tensor", 2000, 4 * KIB, 101, 0.6, whole=False),
+        run_case("30 tensors of 1 KiB, of BLAKE3 per tensor", 30, KIB, 2001, None, whole=False),
+    ]
+    met = all(result["met"] for result in results)
+    print(json.dumps({"benchmark": "hashing", "machine": describe_machine(), "results": results, "met": met}))
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
