@@ -90,7 +90,6 @@ def test_ten_thousand_bits_of_the_data():
         changed[place] ^= 1 << generator.randrange(8)
         try:
             _verify_model(statement, aliases, io.BytesIO(changed))
-        except AnotherModel as error:
-            assert error.message == "this is not the certified model file"
+        except AnotherModel:
             continue
         raise AssertionError(place)

@@ -25,7 +25,7 @@ def make_sampled(count):
 
 
 def test_one_of_a_thousand_is_not_ok(tmp_path, capsys):
-    """A tenth is enough by default, one of a thousand is not; the reader may ask for less, the file may not (CRT-29)."""
+    """A tenth is enough by default, one of a thousand is not; only the reader may ask for less (CRT-29)."""
     model = make_model_file()
     assert run_verify(tmp_path, make_sampled(100), model, trusted=[AUDITOR]) == 0
     thin = make_sampled(1)

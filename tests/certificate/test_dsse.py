@@ -32,7 +32,7 @@ def test_pae_of_the_dsse_specification():
 
 
 def test_oracle_reads_our_envelope():
-    """securesystemslib finds the payload and the signatures that we find."""
+    """The oracle finds the payload and the signatures that we find."""
     import json
 
     data = make_certificate()
