@@ -42,7 +42,7 @@ Item = None | bool | int | str | bytes | list["Item"]
 
 
 def describe(item: Item) -> Any:
-    """Return an item in JSON: integers as {"i": decimal}, texts {"t": …}, byte strings {"b": hex}, the rest as it is."""
+    """Return an item in JSON: integers {"i": decimal}, texts {"t": …}, byte strings {"b": hex}, others as they are."""
     if item is None or isinstance(item, bool):
         return item
     if isinstance(item, int):

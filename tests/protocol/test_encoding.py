@@ -67,7 +67,7 @@ def test_refused_items(case):
 
 @pytest.mark.parametrize("case", VECTORS["records"], ids=lambda c: c["name"])
 def test_records_of_the_vectors(case):
-    """ENC-1, ENC-10, ENC-11: a record decodes, encodes to its bytes, and has the fields that the second decoder sees."""
+    """ENC-1, ENC-10, ENC-11: a record decodes, encodes to its bytes and has the fields that the second decoder sees."""
     data = bytes.fromhex(case["bytes"])
     assert encode(decode(data, KINDS[case["kind"]])) == data
     assert encoding_vectors.describe(second_decoder.read(data)) == case["item"]
