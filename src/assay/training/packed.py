@@ -258,9 +258,15 @@ def compute_tree_root(tag: int, hashes: Hashes) -> bytes:
     """Return the Merkle root over leaf hashes of shape (n, 32); equal to `merkle.compute_root`."""
     if not len(hashes):
         return compute_root(tag, ())
-    raw = hashes.tobytes()
-    leaves = [raw[start : start + 32] for start in range(0, len(raw), 32)]
-    return compute_root_from(prepare_node(tag), leaves)
+    node, raw = prepare_node(tag), hashes.tobytes()
+    above = []
+    for start in range(0, len(raw) - 32, 64):  # pairs of leaves are neighbours already
+        digest = node()
+        digest.update(raw[start : start + 64])
+        above.append(digest.digest())
+    if len(hashes) % 2:
+        above.append(raw[-32:])
+    return compute_root_from(node, above)
 
 
 @lru_cache(maxsize=64)

@@ -46,6 +46,9 @@ STORED_AS: dict[str, np.dtype[Any]] = {
 REAL_TYPES: dict[object, str] = {np.float16: "f16", np.float32: "f32", np.float64: "f64"} | {n: n for n in COMPUTED_IN}
 """The names of the real types, by NumPy's type and by name."""
 
+U16, U32 = np.dtype("<u2"), np.dtype("<u4")
+"""Lanes."""
+
 BF16_ONE = 0x3F80
 BLOCK = 8192
 """Elements that `normal` computes at a time, so that its intermediates stay in cache."""
@@ -104,15 +107,16 @@ def draw_bernoulli(  # noqa: PLR0917
     Raises:
         RandomArgument: a threshold out of range.
     """
-    if out is None:
-        out = np.empty(count, STORED_AS[dtype])
-    if not 0 < threshold < 65536:
-        if threshold not in (0, 65536):
-            raise RandomArgument("a threshold is 0 to 65536", actual=threshold)
-        out.fill(threshold // 65536)
+    if 0 < threshold < 65536:
+        hits = _draw_words(key, ordinal, (count + 3) >> 2).view(U16)[:count] < threshold
+    elif threshold in {0, 65536}:
+        hits = np.full(count, threshold != 0)
     else:
-        lanes = _draw_words(key, ordinal, (count + 3) >> 2).view("<u2")
-        np.less(lanes[:count], threshold, out=out, casting="unsafe")
+        raise RandomArgument("a threshold is 0 to 65536", actual=threshold)
+    if out is None:
+        out = hits.astype(STORED_AS[dtype], copy=False)
+    else:
+        np.copyto(out, hits)
     if dtype == "bf16":
         out *= BF16_ONE
     return out
@@ -140,7 +144,7 @@ def draw_uniform(  # noqa: PLR0917
         result = (_draw_words(key, ordinal, count) >> np.uint64(11)).astype(np.float64)
         result *= 2.0**-53
     else:
-        lanes = _draw_words(key, ordinal, (count + 1) >> 1).view("<u4")
+        lanes = _draw_words(key, ordinal, (count + 1) >> 1).view(U32)
         result = (lanes[:count] >> np.uint32(8)).astype(np.float32)
         result *= np.float32(2.0**-24)
     result *= result.dtype.type(span)
@@ -284,7 +288,7 @@ def draw_normal(  # noqa: PLR0917
     name = _get_real_type(dtype)
     if not np.isfinite(mean) or not np.isfinite(std) or std < 0:
         raise RandomArgument("mean and deviation are finite, the deviation not negative", actual=(mean, std))
-    lanes = _draw_words(key, ordinal, (count + 1) >> 1).view("<u4")[:count]
+    lanes = _draw_words(key, ordinal, (count + 1) >> 1).view(U32)[:count]
     result = np.empty(count, STORED_AS[COMPUTED_IN[name]])
     with np.errstate(over="ignore"):
         for start in range(0, count, BLOCK):
