@@ -102,7 +102,7 @@ def make_inputs(name, count):
 def test_only_typed_refusals(name):
     """Each mutated input is accepted and canonical, or refused by a class of ours, for every kind of record."""
     kind = type(EXAMPLES[name])
-    count = max(100, get_input_count() // len(EXAMPLES))
+    count = max(1000, get_input_count() // len(EXAMPLES))
     assert judge(encode(EXAMPLES[name]), kind) is None
     codes = {}
     costs = []
