@@ -23,6 +23,7 @@ from assay.errors import CaptureRefused
 from assay.protocol.evidence import program as ir
 from assay.training.pytorch import functional, layout
 from assay.training.pytorch.compare_tapes import collect_constants, compare_calls
+from assay.training.pytorch.guards import Guards, watch_python_randomness, watch_side_effects
 from assay.training.pytorch.interpreter import interpret
 from assay.training.pytorch.lower import get_type, lower_graph
 from assay.training.pytorch.scalars import GroupLog, LoggedCall, ScalarReader, get_numbers
@@ -84,7 +85,8 @@ class StepCapture:
         rebuild: Callable[[Sequence[torch.Tensor]], tuple[tuple[Any, ...], dict[str, Any]]],
         key: tuple[int, int],
         reader: ScalarReader,
-    ) -> tuple[Captured, list[Any]]:
+        guards: Guards,
+    ) -> tuple[Captured, list[torch.Tensor]]:
         """Record the step on `batch` and carry it out.
 
         Args:
@@ -92,6 +94,7 @@ class StepCapture:
             rebuild: from such tensors to the arguments of the body.
             key: Philox key of the step.
             reader: reads the scalars as they are on entry.
+            guards: what the body reads of Python; it must not change any of it.
 
         Returns:
             What was captured, and the flat results of the real step; models and optimizers are left after the step.
@@ -105,10 +108,12 @@ class StepCapture:
         entries, _ = layout.list_state(self.models, self.optimizers)
         start = [entry.tensor.detach().clone() for entry in entries]
         try:
-            first = self._record(entries, batch, rebuild, key)
+            with watch_python_randomness(), watch_side_effects(guards):
+                first = self._record(entries, batch, rebuild, key)
             after = Snapshot.take(self.models, self.optimizers)
             before.restore(gradients=False)
-            second = self._record(entries, roll_batch(batch), rebuild, ALTERNATIVE_KEY)
+            with watch_python_randomness(), watch_side_effects(guards):
+                second = self._record(entries, roll_batch(batch), rebuild, ALTERNATIVE_KEY)
             before.restore()
             captured = self._build(entries, start, batch, first, second, structure, row)
             self._check(captured, start, batch, row, key, first, after)
@@ -119,6 +124,20 @@ class StepCapture:
         for parameter, _ in after.grads:
             parameter.grad = None
         return captured, first.results
+
+    def run_eager(
+        self,
+        batch: Sequence[torch.Tensor],
+        rebuild: Callable[[Sequence[torch.Tensor]], tuple[tuple[Any, ...], dict[str, Any]]],
+        key: tuple[int, int],
+    ) -> list[torch.Tensor]:
+        """Run the body itself with the counter-based draws of `key`; returns the flat results."""
+        entries, _ = layout.list_state(self.models, self.optimizers)
+        results = self._record(entries, batch, rebuild, key).results
+        for model in self.models:
+            for parameter in model.parameters():
+                parameter.grad = None
+        return results
 
     def _record(
         self,

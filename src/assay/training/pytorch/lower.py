@@ -214,10 +214,24 @@ def _zeros(node: fx.Node) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     return aten.zeros.default, (list(value.shape),), {"dtype": value.dtype}
 
 
+def _full(node: fx.Node) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Overwriting with one number needs nothing of what was there before but its type."""
+    value = node.meta["val"]
+    if node.target is aten.zero.default:
+        if not value.is_contiguous():
+            return aten.zeros_like.default, (node.args[0],), {}
+        return _zeros(node)
+    if not value.is_contiguous():
+        return aten.fill.Scalar, node.args, {}
+    return aten.full.default, (list(value.shape), node.args[1]), {"dtype": value.dtype}
+
+
 _NORMAL_FORMS: dict[Any, Callable[[fx.Node], tuple[Any, tuple[Any, ...], dict[str, Any]]]] = {
     aten.empty.memory_format: _zeros,
     aten.empty_like.default: _zeros,
     aten.new_empty.default: _zeros,
+    aten.zero.default: _full,
+    aten.fill.Scalar: _full,
     aten.t.default: _permute_from_t,
     aten.transpose.int: _permute_from_transpose,
     aten.permute.default: _permute,

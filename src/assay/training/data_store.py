@@ -1,0 +1,83 @@
+"""Committed data sets inside a run: the packed arrays and a manifest that names them.
+
+Source: FORMATS, "Data leaf"; `spec/data.md`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from assay.errors import MalformedEvidence
+from assay.protocol.encoding import Record, decode, encode
+from assay.protocol.evidence.plan import DataSet
+from assay.storage.run_directory import RunDirectory
+from assay.training.arrays import view_bytes
+from assay.training.packed import PackedData, PackedField
+
+NUMPY_TYPES = {
+    "f16": np.float16, "f32": np.float32, "f64": np.float64, "bool": np.bool_, "u8": np.uint8, "i8": np.int8,
+    "i16": np.int16, "i32": np.int32, "i64": np.int64,
+}  # fmt: skip
+"""NumPy's types of the protocol's names; bfloat16 has none."""
+
+
+class StoredField(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One field of all samples: shape of a sample, and BLAKE3 of the whole array."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    digest: bytes
+
+
+class DataManifest(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The arrays of one data set."""
+
+    version: int
+    data: DataSet
+    size: int
+    salt_key: bytes
+    fields: tuple[StoredField, ...]
+
+
+def count_bytes(packed: PackedData) -> int:
+    """Return how many bytes the arrays take."""
+    return sum(field.values.nbytes for field in packed.fields)
+
+
+def store_data(run: RunDirectory, name: str, packed: PackedData, data: DataSet) -> None:
+    """Store a data set durably under `name`; storing the same one again changes nothing.
+
+    Raises:
+        FieldTaken, ObjectTaken: another data set has this name.
+        DiskFull: it does not fit; nothing was stored.
+    """
+    if not run.has_object(f"{name}.bin"):
+        run.check_free_space(count_bytes(packed))
+    fields = []
+    for index, field in enumerate(packed.fields):
+        digest = run.fields.put(f"{name}.{index}", [view_bytes(field.values)])
+        fields.append(StoredField(field.name, field.dtype, field.shape or (), digest))
+    run.write_object(f"{name}.bin", encode(DataManifest(0, data, packed.size, packed.salt_key, tuple(fields))))
+
+
+def open_data(run: RunDirectory, name: str) -> tuple[DataSet, PackedData]:
+    """Return a stored data set, its arrays mapped from the disk; whoever relies on it verifies the commitment.
+
+    Raises:
+        MalformedEvidence: the manifest does not fit the arrays.
+        DigestMismatch: an array is not as it was written.
+    """
+    manifest = decode(run.read_object(f"{name}.bin"), DataManifest)
+    fields = []
+    for index, stored in enumerate(manifest.fields):
+        kind = NUMPY_TYPES.get(stored.dtype)
+        view = run.fields.open(f"{name}.{index}", stored.digest)
+        if kind is None or any(extent < 0 for extent in stored.shape):
+            raise MalformedEvidence(f"field {stored.name!r} of {name} has an unknown type", actual=stored.dtype)
+        count = manifest.size * int(np.prod(stored.shape, dtype=object))
+        if count * np.dtype(kind).itemsize != len(view):
+            raise MalformedEvidence(f"field {stored.name!r} of {name} has another size", expected=count)
+        array = np.frombuffer(view, dtype=kind).reshape((manifest.size, *stored.shape))
+        fields.append(PackedField(stored.name, array))
+    return manifest.data, PackedData(manifest.size, tuple(fields), manifest.salt_key)

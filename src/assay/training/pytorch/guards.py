@@ -1,0 +1,158 @@
+"""Guards: what a recorded step read of Python, checked at every call.
+
+After capture a graph runs in place of the user's body. Whatever the body reads of Python must therefore be as it was:
+globals, closures, attributes, module flags, hooks, groups of optimizers, global modes of torch. Rates and the values of
+the state are no guards: they are inputs of the graph.
+
+Differs: attributes of foreign classes (torch, numpy, the standard library) are not watched, nor is the inside of
+containers beyond `reachable.MAX_ITEMS` elements or `reachable.MAX_DEPTH` levels. `Guards.notes` lists what was left out.
+
+Source: DESIGN, "Soundness gate".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from operator import attrgetter, call, is_
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as _module
+
+from assay.training.pytorch.reachable import Reachable, Walk
+from assay.training.pytorch.scopes import MISSING, Scope, describe_changes, is_same_value, show
+
+_SMALLEST = 5e-324
+_ONE = 1.0
+_GLOBAL_HOOKS = tuple(name for name in vars(_module) if name.startswith("_global_") and name.endswith("_hooks"))
+_get_flags = attrgetter("requires_grad", "_backward_hooks", "_post_accumulate_grad_hooks")
+_get_version = attrgetter("_version")
+
+MODES: tuple[tuple[str, Callable[[], Any]], ...] = (
+    ("gradient mode", torch.is_grad_enabled),
+    ("inference mode", torch.is_inference_mode_enabled),
+    ("default dtype", torch.get_default_dtype),
+    ("autocast on the CPU", lambda: torch.is_autocast_enabled("cpu")),
+    ("autocast dtype on the CPU", lambda: torch.get_autocast_dtype("cpu")),
+    ("deterministic algorithms", torch.are_deterministic_algorithms_enabled),
+    ("threads", torch.get_num_threads),
+    ("mkldnn", torch._C._get_mkldnn_enabled),
+    ("anomaly mode", torch.is_anomaly_enabled),
+    ("float32 matmul precision", torch.get_float32_matmul_precision),
+    ("flash attention", torch._C._get_flash_sdp_enabled),
+    ("efficient attention", torch._C._get_mem_efficient_sdp_enabled),
+    ("math attention", torch._C._get_math_sdp_enabled),
+    ("flushing of subnormal numbers", lambda: _SMALLEST * _ONE == 0.0),
+    ("active torch function modes", torch._C._len_torch_function_stack),
+    ("active torch dispatch modes", torch._C._len_torch_dispatch_stack),
+)
+"""Name and reader of each global mode."""
+
+_MODE_READERS = [reader for _, reader in MODES]
+
+
+class Guards:
+    """What a step reads of Python, and how it was.
+
+    Attributes:
+        notes: what is not watched, and what happens only while a step is recorded; one sentence each.
+    """
+
+    def __init__(self, found: Reachable) -> None:
+        self.found = found
+        self.notes = list(dict.fromkeys(found.notes))
+        self._readers = [scope.read for scope in found.scopes]
+        self._empty = [container for _, container in found.empty]
+        self._parameters = [parameter for _, parameter in found.parameters]
+        self._tensors = [tensor for _, tensor in found.tensors]
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take everything as it is now as what is expected."""
+        for scope in self.found.scopes:
+            scope.refresh()
+        self._expected = self._read()
+        self._flags = list(map(_get_flags, self._parameters))
+        self._versions = list(map(_get_version, self._tensors))
+        self._arrays = [array.tobytes() for _, array in self.found.arrays]
+        self._modes = list(map(call, _MODE_READERS))
+
+    def _read(self) -> list[Any]:
+        return list(chain.from_iterable(map(call, self._readers)))
+
+    def holds(self) -> bool:
+        """True if nothing that the step reads has changed since the guards were collected or refreshed."""
+        try:
+            values = self._read()
+        except (KeyError, AttributeError, ValueError, RuntimeError):  # a name, attribute or cell is gone
+            return False
+        if len(values) != len(self._expected):
+            return False
+        if not all(map(is_, values, self._expected)):
+            if not all(map(is_same_value, values, self._expected)):
+                return False
+            self._expected = values  # equal objects: the next call is fast again
+        return (
+            not any(self._empty)
+            and list(map(call, _MODE_READERS)) == self._modes
+            and list(map(_get_flags, self._parameters)) == self._flags
+            and list(map(_get_version, self._tensors)) == self._versions
+            and all(space.keys().isdisjoint(names) for space, names, _ in self.found.absent)
+            and [array.tobytes() for _, array in self.found.arrays] == self._arrays
+        )
+
+    def describe_change(self) -> list[str]:
+        """Return one line for each thing that has changed: name, old value, new value. Empty if nothing has."""
+        lines = [line for scope in self.found.scopes for line in scope.describe_change()]
+        for label, container in self.found.empty:
+            if container:
+                lines.append(f"{label.replace('{}', '...')}: was empty, has {len(container)} elements")
+        modes = [(name, reader()) for name, reader in MODES]
+        lines += describe_changes("{}", [(name, old) for (name, _), old in zip(MODES, self._modes, strict=True)], modes)
+        for (label, parameter), flags in zip(self.found.parameters, self._flags, strict=True):
+            for name, old, new in zip(("requires_grad", "hooks", "hooks"), flags, _get_flags(parameter), strict=True):
+                if old is not new and old != new:
+                    lines.append(f"{name} of {label}: {show(old)} -> {show(new)}")
+        for (label, tensor), version in zip(self.found.tensors, self._versions, strict=True):
+            if tensor._version != version:
+                lines.append(f"{label}: a tensor that is not part of the models was written")
+        for space, names, label in self.found.absent:
+            lines += [
+                f"{label.replace('{}', name)}: {show(MISSING)} -> {show(space[name])}"
+                for name in sorted(names)
+                if name in space
+            ]
+        for (label, array), data in zip(self.found.arrays, self._arrays, strict=True):
+            if array.tobytes() != data:
+                lines.append(f"{label}: the numpy array was written")
+        return list(dict.fromkeys(lines))
+
+    @property
+    def scopes(self) -> Sequence[Scope]:
+        """The guarded places."""
+        return self.found.scopes
+
+
+def collect_guards(
+    function: Callable[..., Any], models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]
+) -> Guards:
+    """Walk over what a step can reach and return guards over it.
+
+    Args:
+        function: the step's body.
+        models: every module whose tensors are part of the state.
+        optimizers: every optimizer that the step uses.
+
+    Raises:
+        StepRefused: the step can reach what no graph can repeat: generators of random numbers, clocks, iterators,
+            compiled or parallel modules, gradient scalers, LBFGS. The message has file, line and cure.
+    """
+    models, optimizers = list(models), list(optimizers)
+    roots: list[tuple[str, Any]] = [(getattr(function, "__name__", "step"), function)]
+    roots += [("model" if len(models) == 1 else f"model {index}", model) for index, model in enumerate(models)]
+    roots += [("optimizer" if len(optimizers) == 1 else f"optimizer {i}", opt) for i, opt in enumerate(optimizers)]
+    found = Walk(models, optimizers).run(roots)
+    found.empty += [(f"torch's {name}", getattr(_module, name)) for name in _GLOBAL_HOOKS if not getattr(_module, name)]
+    return Guards(found)

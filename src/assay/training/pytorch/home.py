@@ -1,0 +1,191 @@
+"""The live state of a run: the user's own tensors, watched, hashed and filled from checkpoints.
+
+On entry of each step every tensor must be the object, at the address and in the version that the step before left. A
+change made in between would be part of no program: it is an error that names the tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from assay.errors import UsageError
+from assay.protocol.evidence.model_state import AliasTable, TensorRecord
+from assay.training.pytorch import layout
+from assay.training.pytorch.lower import DTYPES, get_type
+from assay.training.state import StateHasher, StateRoots, TensorLayout
+
+
+class StateChanged(UsageError):
+    """A tensor of the state was changed outside the step."""
+
+    code: ClassVar[str] = "state.changed-outside"
+
+
+class NotFinite(UsageError):
+    """A NaN appeared in the state or the loss, or an infinity in parameters, slots or the loss."""
+
+    code: ClassVar[str] = "run.not-finite"
+
+
+def get_bytes(tensor: torch.Tensor) -> np.ndarray:
+    """Return the memory of a contiguous tensor as a flat array of bytes, without a copy."""
+    return tensor.detach().reshape(-1).view(torch.uint8).numpy()
+
+
+def make_own(tensor: torch.Tensor) -> None:
+    """Give a tensor contiguous memory of its own, in place; its identity stays."""
+    whole = tensor.is_contiguous() and tensor.storage_offset() == 0
+    if not whole or tensor.untyped_storage().nbytes() != tensor.numel() * tensor.element_size():
+        tensor.data = tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
+class StateHome:
+    """The tensors of a run, in canonical order.
+
+    Args:
+        models, optimizers: whose tensors are the state. Tensors that share memory with others get memory of their own.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self.models = models
+        self.optimizers = optimizers
+        self.entries: list[layout.Entry] = []
+        self.aliases = AliasTable(())
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take stock again: after slots were born or tensors were replaced by a recorded step."""
+        self.entries, self.aliases = layout.list_state(self.models, self.optimizers)
+        for entry in self.entries:
+            make_own(entry.tensor)
+        self.tensors = [entry.tensor for entry in self.entries]
+        self.buffers = [memoryview(get_bytes(tensor)) for tensor in self.tensors]
+        self.layout = [TensorLayout(e.namespace, e.name, t.dtype, t.shape) for e, t in self._types()]
+        self.hasher = StateHasher(self.layout, self.aliases)
+        self.signature = tuple((e.namespace, e.name, t) for e, t in self._types())
+        self._places = self._find_places()
+        self.note()
+
+    def _types(self) -> list[tuple[layout.Entry, Any]]:
+        return [(entry, get_type(entry.tensor)) for entry in self.entries]
+
+    def _find_places(self) -> list[tuple[dict[str, Any], str, torch.Tensor]]:
+        places: list[tuple[dict[str, Any], str, torch.Tensor]] = []
+        for model in self.models:
+            for module in model.modules():
+                for store in (module._parameters, module._buffers):
+                    places.extend((store, name, value) for name, value in store.items() if value is not None)
+        return places
+
+    # -- watching -----------------------------------------------------------------------------------------------------
+
+    def note(self) -> None:
+        """Remember the present addresses and versions: what the next step must find."""
+        self._versions = [tensor._version for tensor in self.tensors]
+        self._addresses = [tensor.data_ptr() for tensor in self.tensors]
+
+    def note_versions(self) -> None:
+        """Remember the versions after a step that kept all addresses."""
+        self._versions = [tensor._version for tensor in self.tensors]
+
+    def verify_untouched(self, step: int) -> None:
+        """Check that nothing changed since `note`.
+
+        Raises:
+            StateChanged: naming the first tensor that did.
+        """
+        if (
+            [tensor._version for tensor in self.tensors] == self._versions
+            and [tensor.data_ptr() for tensor in self.tensors] == self._addresses
+            and all(store.get(name) is tensor for store, name, tensor in self._places)
+        ):
+            return
+        raise StateChanged(
+            f"{self._find_changed()} was changed outside the step, between step {step} and step {step + 1}",
+            expected="the state as the step left it",
+            next_step="make the change inside the step, or before the first step",
+        )
+
+    def _find_changed(self) -> str:
+        for entry, version, address in zip(self.entries, self._versions, self._addresses, strict=True):
+            if entry.tensor._version != version or entry.tensor.data_ptr() != address:
+                return entry.name
+        for store, name, tensor in self._places:
+            if store.get(name) is not tensor:
+                return name
+        return "the state"
+
+    def verify_hash(self, root: bytes, step: int) -> None:
+        """Check the bytes themselves: a change through `.data` leaves no other trace.
+
+        Raises:
+            StateChanged: the state root is another one.
+        """
+        if self.hasher.compute(self.buffers).state_root != root:
+            raise StateChanged(
+                f"the state was changed outside the step, between step {step} and step {step + 1}, through .data",
+                next_step="make the change inside the step, or before the first step",
+            )
+
+    # -- bytes --------------------------------------------------------------------------------------------------------
+
+    def compute_roots(self) -> StateRoots:
+        """Hash every tensor."""
+        return self.hasher.compute(self.buffers)
+
+    def make_records(self, roots: StateRoots) -> list[TensorRecord]:
+        """Return the records that stand under `roots`."""
+        return [
+            TensorRecord(entry.namespace, entry.name, entry.dtype, entry.shape, entry.nbytes, digest)
+            for entry, digest in zip(self.layout, roots.digests, strict=True)
+        ]
+
+    def verify_finite(self, step: int) -> None:
+        """Refuse NaN anywhere, and infinity in parameters and slots.
+
+        Raises:
+            NotFinite: naming step and tensor.
+        """
+        for entry, tensor in zip(self.entries, self.tensors, strict=True):
+            if not tensor.is_floating_point():
+                continue
+            buffer = entry.namespace in (layout.BUFFER, layout.TRANSIENT)
+            bad = torch.isnan(tensor).any() if buffer else not torch.isfinite(tensor).all()
+            if bad:
+                raise NotFinite(
+                    f"{entry.name} is not finite after step {step}",
+                    expected="finite numbers",
+                    next_step="the run up to the last checkpoint is kept; lower the rate or clip, and record a new run",
+                )
+
+    def fill(self, records: Sequence[TensorRecord], tensors: Sequence[bytes | bytearray | memoryview]) -> None:
+        """Put a stored state into the user's tensors; slots that do not exist yet are made.
+
+        Raises:
+            UsageError: the stored state has other tensors than models and optimizers have.
+        """
+        stored = {(r.namespace, r.name): (r, data) for r, data in zip(records, tensors, strict=True)}
+        model_entries, _ = layout.list_model_tensors(self.models)
+        owners = {entry.name: entry.tensor for entry in model_entries}
+        with torch.no_grad():
+            for (namespace, name), (record, data) in stored.items():
+                value = torch.frombuffer(bytearray(data) or bytearray(1), dtype=torch.uint8)[: record.nbytes]
+                value = value.clone().view(DTYPES[record.dtype]).reshape(record.shape)
+                if namespace == layout.SLOT:
+                    index, rest = name.split("/", 1)
+                    owner, slot = rest.rsplit("/", 1)
+                    self.optimizers[int(index)].state[owners[owner]][slot] = value
+                    continue
+                target = owners.get(name)
+                if target is None or get_type(target) != get_type(value):
+                    raise UsageError(f"the stored state has a tensor {name} that the models do not have")
+                target.data = value
+        missing = [e.name for e in model_entries if (e.namespace, e.name) not in stored]
+        if missing:
+            raise UsageError(f"the models have tensors that the stored state lacks: {', '.join(missing[:5])}")
+        self.refresh()

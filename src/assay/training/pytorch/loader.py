@@ -1,0 +1,75 @@
+"""The loader of a run: batches of the committed data in the committed order, as torch tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import TensorDataset
+
+from assay.errors import UsageError
+from assay.training.datasets import CommittedData
+from assay.training.feed import Batch, Feed
+from assay.training.samples import rebuild_structure
+
+
+def to_array(value: object) -> np.ndarray | None:
+    """Return a tensor as an array, or None for anything else."""
+    return value.detach().cpu().contiguous().numpy() if isinstance(value, torch.Tensor) else None
+
+
+def get_whole_arrays(dataset: object) -> list[np.ndarray]:
+    """Return the fields of a data set that is known to be rows of tensors, or nothing."""
+    if type(dataset) is TensorDataset:
+        return [tensor.detach().cpu().contiguous().numpy() for tensor in dataset.tensors]
+    return []
+
+
+class FedBatch:
+    """The batch that the loader gave last: what the user holds, and what was committed."""
+
+    def __init__(self, batch: Batch, names: tuple[str, ...]) -> None:
+        self.batch = batch
+        self.tensors = [torch.from_numpy(array) for array in batch.arrays]
+        self.structure = rebuild_structure(names, self.tensors)
+
+
+class Loader:
+    """Yields the batches of one epoch for each `for batch in loader`.
+
+    A resumed run begins in the middle: batches before the last checkpoint are left out.
+
+    Args:
+        data: the committed data.
+        feed: finds the batch of a step.
+        begin: called before the first batch; returns the next step, counted from 1.
+    """
+
+    def __init__(self, data: CommittedData, feed: Feed, begin: Callable[[], int]) -> None:
+        self.data = data
+        self.feed = feed
+        self._begin = begin
+        self.current: FedBatch | None = None
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return self.feed.per_epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the rest of the epoch in which the next step lies."""
+        step = self._begin()
+        last = ((step - 1) // self.feed.per_epoch + 1) * self.feed.per_epoch
+        while step <= last:
+            self.current = FedBatch(self.feed.get_batch(step), self.data.packed.names)
+            yield self.current.structure
+            following = self._begin()
+            if following != step + 1:
+                raise UsageError(
+                    f"batch {step} was not used by exactly one step",
+                    expected="one call of the recorded step for each batch",
+                    actual=f"{following - step} calls",
+                    next_step="call the function under @run.step once for each batch of run.loader(...)",
+                )
+            step = following

@@ -1,0 +1,139 @@
+"""What happens once, before the first step: profile, start, plan; on resume the comparison with what was planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import msgspec
+from torch import nn
+
+from assay.errors import UsageError
+from assay.protocol.encoding import decode, encode
+from assay.protocol.evidence import program as ir
+from assay.protocol.evidence.plan import (
+    DataSet,
+    DeclaredStart,
+    InitialisedStart,
+    Limits,
+    Plan,
+    Profile,
+    Start,
+    compute_profile_id,
+)
+from assay.storage.run_directory import RunDirectory
+from assay.training.pytorch.home import StateHome
+from assay.training.pytorch.profile import apply_profile, build_profile, get_differences
+from assay.training.recorder import MAX_CHECKPOINTS, StartRecord
+
+DEFAULT_INTERVAL = 100
+DEFAULT_ROOT_PERIOD = 10
+LIMITS = Limits(flops=10**16, peak_bytes=2**36)
+
+
+class PlanChanged(UsageError):
+    """The script plans something else than the run that it resumes."""
+
+    code: ClassVar[str] = "resume.plan-changed"
+
+
+def choose_mkldnn(models: Sequence[nn.Module], wanted: bool | None) -> bool:
+    """Return whether oneDNN is used: unless told otherwise, not for recurrent layers, which it hides from the tape."""
+    if wanted is not None:
+        return wanted
+    return not any(isinstance(module, nn.RNNBase) for model in models for module in model.modules())
+
+
+def open_profile(run: RunDirectory, threads: int, mkldnn: bool) -> Profile:
+    """Put the process under the profile of the run, which is stored the first time.
+
+    Raises:
+        UsageError: a resumed run needs settings that this process does not have.
+    """
+    profile = build_profile(threads=threads, mkldnn=mkldnn)
+    if run.has_object("profile.bin"):
+        stored = decode(run.read_object("profile.bin"), Profile)
+        apply_profile(stored)
+        differences = get_differences(stored)
+        if differences:
+            raise UsageError("this machine differs from the one that began the run", actual=differences)
+        return stored
+    apply_profile(profile)
+    run.write_object("profile.bin", encode(profile))
+    return profile
+
+
+def choose_interval(checkpoint_every: int | None, intended: int) -> int:
+    """Return the interval length: as asked for, else a twentieth of the intended steps, else a constant."""
+    if checkpoint_every is not None:
+        return checkpoint_every
+    return max(1, -(-intended // MAX_CHECKPOINTS)) if intended else DEFAULT_INTERVAL
+
+
+def make_plan(
+    *,
+    start: Start,
+    data: DataSet,
+    order_version: int,
+    seed: bytes,
+    intended_steps: int,
+    batch_size: int,
+    last_batch: str,
+    interval_length: int,
+    root_period: int,
+    profile: Profile,
+) -> Plan:
+    """Return the plan of a run that is recorded alone."""
+    return Plan(
+        version=0,
+        start=start,
+        data=data,
+        order_version=order_version,
+        seed=seed,
+        seed_origin="submitter",
+        key_derivation=0,
+        intended_steps=intended_steps,
+        batch_size=batch_size,
+        last_batch=last_batch,
+        collate="default",
+        interval_length=interval_length,
+        root_period=root_period,
+        profile=compute_profile_id(profile),
+        limits=LIMITS,
+        programs=(start.program,) if isinstance(start, InitialisedStart) else (),
+    )
+
+
+def describe_start(home: StateHome, initialiser: ir.Program | None) -> tuple[Start, StartRecord]:
+    """Return the start for the plan, and its records."""
+    roots = home.compute_roots()
+    record = StartRecord(0, b"", roots.state_root, home.aliases, tuple(home.make_records(roots)))
+    if initialiser is None:
+        return DeclaredStart(roots.state_root), record
+    return InitialisedStart(ir.compute_program_id(initialiser)), record
+
+
+def compare_plans(run: RunDirectory, plan: Plan) -> None:
+    """Check that a resumed run plans what it planned.
+
+    Raises:
+        PlanChanged: naming every field that differs.
+    """
+    if not run.has_object("plan.bin"):
+        return
+    stored = decode(run.read_object("plan.bin"), Plan)
+    names = [field.name for field in msgspec.structs.fields(Plan)]
+    differing = [name for name in names if getattr(stored, name) != getattr(plan, name)]
+    if differing:
+        raise PlanChanged(
+            f"the script changed since the run began: {', '.join(differing)}",
+            expected={name: _show(getattr(stored, name)) for name in differing},
+            actual={name: _show(getattr(plan, name)) for name in differing},
+            next_step="run the unchanged script to resume, or record a new run in another folder",
+        )
+
+
+def _show(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value
+
+

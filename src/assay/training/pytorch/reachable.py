@@ -1,0 +1,406 @@
+"""What a step can reach in Python: its code, the functions that it calls, modules, settings, objects.
+
+The walk starts at the step, the models and the optimizers. It follows names read by code (globals, closures, defaults),
+attributes of modules and of plain objects, and methods whose names occur in code that was reached. It does not enter
+torch, numpy, the standard library or assay. Code is *certain* if it is the step itself, a function that certain code
+reads by name, a module's `forward`, or a method that certain code calls on `self`; only certain code is refused for
+what it merely mentions. Other code gives notes: what it really does is seen while a step is recorded (`watches`).
+
+Source: DESIGN, "Soundness gate".
+"""
+
+from __future__ import annotations
+
+import argparse
+import dis
+import functools
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from assay.training.pytorch import forbidden, scopes
+from assay.training.pytorch.forbidden import StepRefused
+from assay.training.pytorch.scopes import MISSING, Scope
+
+MAX_DEPTH = 4
+MAX_ITEMS = 4096
+MAX_SCOPES = 20_000
+MAX_ARRAY_BYTES = 4096
+
+_BASE_MODULE = frozenset(nn.Module().__dict__)
+_HOOKS = tuple(name for name in nn.Module().__dict__ if name.endswith("_hooks") and "state_dict" not in name)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, np.generic, range)
+_DATA_CLASSES = (SimpleNamespace, argparse.Namespace)
+_CALLED_BY_LANGUAGE = frozenset(
+    {"__call__", "__getitem__", "__len__", "__iter__", "__enter__", "__exit__", "__getattr__"}
+)
+_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "LOAD_DEREF", "STORE_DEREF"})
+
+
+def _is_rate(value: Any) -> bool:
+    """True for numbers and tuples of numbers (rates, betas): they reach a step through the scalars row."""
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_rate, value))
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _get_slots(kind: type) -> list[str]:
+    slots = kind.__dict__.get("__slots__", ())
+    return [name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__")]
+
+
+def _unwrap(value: Any) -> FunctionType | None:
+    """Return the function in an entry of a class, or None."""
+    if isinstance(value, (staticmethod, classmethod)):
+        value = value.__func__
+    elif isinstance(value, property):
+        value = value.fget
+    elif isinstance(value, functools.cached_property):
+        value = value.func
+    return value if isinstance(value, FunctionType) else None
+
+
+def _get_chain(instructions: list[dis.Instruction], place: int) -> list[str]:
+    """Return the attributes that are read right after the name at `place`, as in `a.b.c`."""
+    chain = []
+    for instruction in instructions[place + 1 :]:
+        if instruction.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+            break
+        chain.append(instruction.argval)
+    return chain
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """A line of code, and whether it certainly belongs to the step."""
+
+    file: str
+    line: int
+    certain: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass
+class Reachable:
+    """What the walk found.
+
+    Attributes:
+        scopes: places whose values are guarded.
+        empty: containers that must stay empty (hooks, mostly).
+        absent: mappings, and names that must not appear in them.
+        parameters: tensors whose `requires_grad` and hooks are guarded.
+        tensors: name to tensor, outside the state, guarded by identity and version.
+        arrays: name to small numpy array, guarded by bytes.
+        notes: what is not guarded or happens only while recording.
+    """
+
+    scopes: list[Scope] = field(default_factory=list)
+    empty: list[tuple[str, Any]] = field(default_factory=list)
+    absent: list[tuple[Mapping[str, Any], frozenset[str], str]] = field(default_factory=list)
+    parameters: list[tuple[str, torch.Tensor]] = field(default_factory=list)
+    tensors: list[tuple[str, torch.Tensor]] = field(default_factory=list)
+    arrays: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class Walk:
+    """One walk over everything that a step can reach.
+
+    Args:
+        models: the modules whose tensors are the state.
+        optimizers: the optimizers of the step.
+    """
+
+    def __init__(self, models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> None:
+        self.found = Reachable()
+        self.state = {id(t) for m in models for t in (*m.parameters(), *m.buffers())}
+        self.state_modules = {id(part) for model in models for part in model.modules()}
+        for optimizer in optimizers:
+            self.state |= {id(p) for group in optimizer.param_groups for p in group["params"]}
+            self.state |= {id(t) for slots in optimizer.state.values() for t in slots.values()}
+        self._seen: dict[int, Any] = {}  # keeps what was seen alive: an id is used once
+        self._names: set[str] = set()
+        self._self_names: set[str] = {"forward"}
+        self._waiting: dict[str, list[tuple[Any, str]]] = defaultdict(list)
+        self._globals: dict[int, tuple[dict[str, Any], set[str], str]] = {}
+        self._doubtful: list[tuple[str, str, tuple[str, str]]] = []
+        self._work: deque[Callable[[], None]] = deque()
+
+    def run(self, roots: Iterable[tuple[str, Any]]) -> Reachable:
+        """Walk from the named roots and return what was found.
+
+        Raises:
+            StepRefused: the step can reach what no graph can repeat.
+        """
+        for label, value in roots:
+            code = getattr(value, "__code__", None)
+            where = _Where(code.co_filename, code.co_firstlineno) if code else _Where(f"<{label}>", 0)
+            self._visit(value, label, where, 0)
+        while self._work:
+            self._work.popleft()()
+        self._guard_globals()
+        for name, label, (reason, cure) in self._doubtful:
+            if name in self._names:
+                raise StepRefused(f"{label}: the step {reason}", next_step=cure)
+        return self.found
+
+    # -- values -------------------------------------------------------------------------------------------------------
+
+    def _visit(self, value: Any, label: str, where: _Where, depth: int, attribute: str | None = None) -> None:
+        """Guard what `value` holds; `attribute`: the name under which an object or container has it."""
+        if isinstance(value, _PLAIN) or id(value) in self._seen:
+            return
+        self._seen[id(value)] = value
+        if len(self.found.scopes) > MAX_SCOPES:
+            raise StepRefused(
+                f"{where}: the step reaches more than {MAX_SCOPES} Python objects (at {label})",
+                next_step="let the step read fewer objects: pass values as arguments or as attributes of the model",
+            )
+        objection = forbidden.get_objection(value)
+        if objection is None and forbidden.is_hidden_iterator(value):
+            objection = f"uses an iterator ({type(value).__name__})", "take the next element outside the step"
+        if objection is not None:
+            self._object(label, where, objection, attribute)
+            return
+        for kinds, visit in self._VISITORS:
+            if isinstance(value, kinds):
+                visit(self, value, label, where, depth)
+                return
+        if not forbidden.is_foreign(type(value).__module__) or isinstance(value, _DATA_CLASSES):
+            self._visit_object(value, label, where, depth)
+
+    def _object(self, label: str, where: _Where, objection: tuple[str, str], attribute: str | None) -> None:
+        if attribute is not None:
+            self._doubtful.append((attribute, label, objection))
+        elif where.certain:
+            raise StepRefused(f"{where}: the step {objection[0]} ({label})", next_step=objection[1])
+        else:
+            self.found.notes.append(f"{where}: code that the step may call {objection[0]} ({label})")
+
+    def _visit_tensor(self, value: torch.Tensor, label: str, _where: _Where, _depth: int) -> None:
+        if value.is_inference():
+            self.found.notes.append(f"{label}: a tensor made in inference mode is not watched for writes")
+        elif id(value) not in self.state:
+            self.found.tensors.append((label, value))
+
+    def _visit_array(self, value: np.ndarray, label: str, _where: _Where, _depth: int) -> None:
+        if value.nbytes <= MAX_ARRAY_BYTES:
+            self.found.arrays.append((label, value))
+        else:
+            self.found.notes.append(f"{label}: a numpy array of {value.nbytes} bytes is not watched for changes")
+
+    def _visit_module(self, module: nn.Module, label: str, where: _Where, depth: int) -> None:
+        self.found.scopes.append(scopes.scope_of_mapping(module.__dict__, label + ".{}"))
+        self._add(module._modules, label + ".{}")
+        self._add(module._parameters, label + ".{}")
+        if module._buffers and id(module) in self.state_modules:
+            self.found.scopes.append(scopes.scope_of_kinds(module._buffers, label + ".{}"))
+        else:
+            self._add(module._buffers, label + ".{}")
+        for name in _HOOKS:
+            hooks = getattr(module, name)
+            self._add(hooks, f"{label}.{name}[{{}}]")
+            for hook in hooks.values():
+                self._visit(hook, f"{label}.{name}", where, 0)
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                self.found.parameters.append((f"{label}.{name}", parameter))
+                self._visit(parameter, f"{label}.{name}", where, depth)
+        for name, buffer in module._buffers.items():
+            self._visit(buffer, f"{label}.{name}", where, depth)
+        for name, part in module._modules.items():
+            self._visit(part, f"{label}.{name}", where, 0)
+        for name, value in module.__dict__.items():
+            if name not in _BASE_MODULE:
+                self._visit(value, f"{label}.{name}", where, depth + 1, name)
+        self._visit_class(type(module), where, depth)
+
+    def _visit_optimizer(self, optimizer: torch.optim.Optimizer, label: str, _where: _Where, _depth: int) -> None:
+        self._add(optimizer.param_groups, label + ".param_groups[{}]")
+        for index, group in enumerate(optimizer.param_groups):
+            place = f"{label}.param_groups[{index}]"
+            self.found.scopes.append(scopes.scope_of_items(group.keys(), place + " key {}"))
+            self.found.scopes.append(scopes.scope_of_items(group["params"], place + "['params'][{}]"))
+            fixed = [name for name, value in group.items() if name == "params" or not _is_rate(value)]
+            self.found.scopes.append(scopes.scope_of_keys(group, fixed, place + "['{}']"))
+
+    def _visit_container(self, value: Any, label: str, where: _Where, depth: int) -> None:
+        if len(value) > MAX_ITEMS or depth > MAX_DEPTH:
+            self.found.notes.append(f"{label}: a {type(value).__name__} of {len(value)} elements is not watched inside")
+            self.found.scopes.append(Scope(label + ": length", lambda: (len(value),), lambda: [("length", len(value))]))
+            return
+        if isinstance(value, Mapping):
+            self._add(value, label + "[{}]")
+            if value:
+                self.found.scopes.append(scopes.scope_of_items(value.keys(), label + " key {}"))
+            for name, item in value.items():
+                self._visit(item, f"{label}[{name!r}]", where, depth + 1, str(name))
+            return
+        if not isinstance(value, (tuple, frozenset)):
+            self._add(value, label + "[{}]")
+        for place, item in enumerate(value):
+            self._visit(item, f"{label}[{place}]", where, depth + 1, label.rpartition(".")[2])
+
+    def _visit_object(self, value: Any, label: str, where: _Where, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            self.found.notes.append(f"{label}: too deep to be watched")
+            return
+        own = getattr(value, "__dict__", None)
+        if own is not None:
+            self._add(own, label + ".{}")
+            for name, item in own.items():
+                self._visit(item, f"{label}.{name}", where, depth + 2, name)
+        slots = [name for kind in type(value).__mro__ for name in _get_slots(kind) if hasattr(value, name)]
+        if slots:
+            self.found.scopes.append(scopes.scope_of_attributes(value, slots, label + ".{}"))
+            for name in slots:
+                self._visit(getattr(value, name), f"{label}.{name}", where, depth + 2, name)
+        self._visit_class(type(value), where, depth)
+
+    def _add(self, container: Any, label: str) -> None:
+        if not container:
+            self.found.empty.append((label, container))
+        elif isinstance(container, Mapping):
+            self.found.scopes.append(scopes.scope_of_mapping(container, label))
+        else:
+            self.found.scopes.append(scopes.scope_of_items(container, label))
+
+    # -- classes and code ---------------------------------------------------------------------------------------------
+
+    def _visit_named_class(self, kind: type, label: str, where: _Where, depth: int) -> None:
+        self._visit_class(kind, where, depth)
+        if not forbidden.is_foreign(kind.__module__) and isinstance(kind.__dict__.get("__init__"), FunctionType):
+            self._visit(kind.__dict__["__init__"], f"{label}.__init__", where, depth)
+
+    def _visit_class(self, kind: type, where: _Where, depth: int) -> None:
+        for base in kind.__mro__:
+            if forbidden.is_foreign(base.__module__) or (id(base), "class") in self._seen:
+                continue
+            self._seen[(id(base), "class")] = base  # type: ignore[index]
+            self.found.scopes.append(scopes.scope_of_mapping(base.__dict__, f"{base.__qualname__}.{{}}"))
+            for name, value in base.__dict__.items():
+                method = _unwrap(value)
+                if method is None:
+                    if not name.startswith("__"):
+                        self._visit(value, f"{base.__qualname__}.{name}", where, depth + 1, name)
+                elif name in self._self_names or name in _CALLED_BY_LANGUAGE or name in self._names:
+                    self._visit_method(method, f"{base.__qualname__}.{name}", name)
+                else:
+                    self._waiting[name].append((method, f"{base.__qualname__}.{name}"))
+
+    def _visit_method(self, method: FunctionType, label: str, name: str) -> None:
+        code = method.__code__
+        certain = name in self._self_names
+        self._visit(method, label, _Where(code.co_filename, code.co_firstlineno, certain), 0)
+
+    def _visit_callable(self, value: Any, label: str, where: _Where, depth: int) -> None:
+        if isinstance(value, MethodType):
+            self._visit(value.__func__, label, where, depth)
+            self._visit(value.__self__, f"{label}.__self__", where, depth)
+        elif isinstance(value, functools.partial):
+            self._visit(value.func, label, where, depth)
+            self._visit(value.args, f"{label}.args", where, depth)
+            self._visit(value.keywords, f"{label}.keywords", where, depth)
+
+    def _visit_function(self, function: FunctionType, label: str, where: _Where, _depth: int) -> None:
+        if forbidden.is_foreign(function.__module__) or forbidden.is_own_code(function.__code__):
+            return
+        names = ("__code__", "__defaults__", "__kwdefaults__")
+        self.found.scopes.append(scopes.scope_of_attributes(function, names, f"{label}.{{}}"))
+        self._add(function.__dict__, f"{label}.{{}}")
+        own = _Where(function.__code__.co_filename, function.__code__.co_firstlineno, where.certain)
+        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            self._visit(value, f"default of {label}", own, 0)
+        cells = list(function.__closure__ or ())
+        closure = dict(zip(function.__code__.co_freevars, map(scopes._read_cell, cells), strict=True))
+        if cells:
+            file = function.__code__.co_filename
+            self.found.scopes.append(scopes.scope_of_cells(cells, list(closure), f"closure variable {{}} ({file})"))
+            for name, value in closure.items():
+                self._visit(value, name, own, 0)
+        for code in forbidden.iterate_code(function.__code__):
+            self._scan(code, function.__globals__, closure, where.certain)
+
+    def _scan(self, code: CodeType, space: dict[str, Any], closure: dict[str, Any], certain: bool) -> None:  # noqa: FBT001
+        """Follow the names that a code object reads."""
+        read = self._globals.setdefault(id(space), (space, set(), code.co_filename))[1]
+        first_local = code.co_varnames[0] if code.co_argcount else None
+        instructions = list(dis.get_instructions(code))
+        line = code.co_firstlineno
+        for place, instruction in enumerate(instructions):
+            line = (instruction.positions.lineno if instruction.positions else None) or line
+            where = _Where(code.co_filename, line, certain)
+            chain = _get_chain(instructions, place)
+            if instruction.opname == "LOAD_FAST" and instruction.argval == first_local and certain and chain:
+                self._learn_self_name(chain[0])
+            if instruction.opname == "IMPORT_NAME":
+                objection = forbidden.get_import_objection(instruction.argval)
+                if objection is not None:
+                    self._object(instruction.argval, where, objection, None)
+            if instruction.opname not in _READS:
+                continue
+            name = instruction.argval
+            if instruction.opname.endswith("GLOBAL") or instruction.opname == "LOAD_NAME":
+                value = space.get(name, MISSING)
+                read.add(name)
+                if value is MISSING and name in ("print", "open", "input"):
+                    self.found.notes.append(f"{where}: {name}() happens only while a step is recorded")
+            else:
+                value = closure.get(name, MISSING)
+            self._follow(value, name, chain, where)
+        for name in code.co_names:
+            self._learn_name(name)
+
+    def _guard_globals(self) -> None:
+        for space, names, file in self._globals.values():
+            present = sorted(name for name in names if name in space)
+            if present:
+                self.found.scopes.append(scopes.scope_of_keys(space, present, f"global {{}} ({file})"))
+            absent = frozenset(names.difference(present))
+            if absent:
+                self.found.absent.append((space, absent, f"global {{}} ({file})"))
+
+    def _follow(self, value: Any, label: str, chain: list[str], where: _Where) -> None:
+        """Visit what a name, followed by attributes, stands for."""
+        for name in chain:
+            if not isinstance(value, ModuleType):
+                break
+            if value.__name__ == "builtins" or name not in vars(value):
+                return
+            if not forbidden.is_foreign(value.__name__):
+                self.found.scopes.append(scopes.scope_of_keys(vars(value), [name], f"{label}.{{}}"))
+            value, label = vars(value)[name], f"{label}.{name}"
+        if value is not MISSING and not isinstance(value, ModuleType):
+            self._visit(value, label, where, 0)
+
+    def _learn_name(self, name: str) -> None:
+        if name not in self._names:
+            self._names.add(name)
+            self._release(name)
+
+    def _learn_self_name(self, name: str) -> None:
+        self._self_names.add(name)
+        self._learn_name(name)
+
+    def _release(self, name: str) -> None:
+        for method, label in self._waiting.pop(name, ()):
+            self._work.append(functools.partial(self._visit_method, method, label, name))
+
+    _VISITORS: tuple[tuple[Any, Any], ...] = (
+        (torch.Tensor, _visit_tensor),
+        (nn.Module, _visit_module),
+        (torch.optim.Optimizer, _visit_optimizer),
+        (np.ndarray, _visit_array),
+        (FunctionType, _visit_function),
+        ((MethodType, functools.partial), _visit_callable),
+        (type, _visit_named_class),
+        ((Mapping, list, tuple, set, frozenset, deque), _visit_container),
+    )

@@ -1,0 +1,119 @@
+"""What the user's own objects know and a checkpoint must keep, so that a resumed script goes on as if never stopped:
+settings of the parameter groups, step counters, and the state of learning-rate schedulers."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+
+from assay.errors import MalformedEvidence, UsageError
+from assay.training.pytorch.layout import COUNTER
+
+
+class SchedulerRefused(UsageError):
+    """A scheduler holds something that a checkpoint cannot keep."""
+
+    code: ClassVar[str] = "resume.scheduler"
+
+
+def find_schedulers(optimizers: Sequence[torch.optim.Optimizer]) -> list[LRScheduler]:
+    """Return the schedulers of these optimizers, in an order that the unchanged script gives again.
+
+    They are sorted by optimizer, class and present state; to be called before the first step.
+    """
+    places = {id(optimizer): index for index, optimizer in enumerate(optimizers)}
+    found: list[tuple[int, str, str, LRScheduler]] = []
+    for item in gc.get_objects():
+        if issubclass(type(item), LRScheduler) and id(getattr(item, "optimizer", None)) in places:
+            state = json.dumps(_freeze(item.state_dict(), type(item).__name__))
+            found.append((places[id(item.optimizer)], type(item).__name__, state, item))
+    found.sort(key=lambda entry: entry[:3])
+    return [item for *_, item in found]
+
+
+def _freeze(value: Any, where: str) -> Any:
+    """Return a JSON form that keeps tuples, integer keys and counters apart from lists and plain dictionaries."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, tuple):
+        return {"tuple": [_freeze(item, where) for item in value]}
+    if isinstance(value, list):
+        return {"list": [_freeze(item, where) for item in value]}
+    if isinstance(value, dict):
+        name = "counter" if isinstance(value, Counter) else "dict"
+        return {name: [[_freeze(key, where), _freeze(item, where)] for key, item in value.items()]}
+    raise SchedulerRefused(
+        f"{where} holds a {type(value).__name__}, which a checkpoint cannot keep",
+        expected="numbers, strings, lists and dictionaries",
+        next_step="use a scheduler of torch.optim.lr_scheduler",
+    )
+
+
+def _thaw(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if len(value) != 1:
+        raise MalformedEvidence("the settings of a checkpoint are damaged")
+    ((kind, items),) = value.items()
+    if kind == "tuple":
+        return tuple(_thaw(item) for item in items)
+    if kind == "list":
+        return [_thaw(item) for item in items]
+    pairs = {_thaw(key): _thaw(item) for key, item in items}
+    return Counter(pairs) if kind == "counter" else pairs
+
+
+def save_settings(optimizers: Sequence[torch.optim.Optimizer], schedulers: Sequence[LRScheduler]) -> bytes:
+    """Return groups, counters and schedulers as bytes."""
+    groups = [
+        [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+        for optimizer in optimizers
+    ]
+    counters = [
+        [
+            [_read_counter(optimizer.state.get(parameter, {}).get(COUNTER)) for parameter in group["params"]]
+            for group in optimizer.param_groups
+        ]
+        for optimizer in optimizers
+    ]
+    states = [[type(item).__name__, item.state_dict()] for item in schedulers]
+    frozen = _freeze({"groups": groups, "counters": counters, "schedulers": states}, "an optimizer or a scheduler")
+    return json.dumps(frozen, separators=(",", ":")).encode()
+
+
+def _read_counter(value: Any) -> Any:
+    return ["tensor", float(value)] if isinstance(value, torch.Tensor) else value
+
+
+def restore_settings(
+    data: bytes, optimizers: Sequence[torch.optim.Optimizer], schedulers: Sequence[LRScheduler]
+) -> None:
+    """Put groups, counters and schedulers back.
+
+    Raises:
+        UsageError: the script made other schedulers or groups than the run had.
+    """
+    saved = _thaw(json.loads(data))
+    names = [name for name, _ in saved["schedulers"]]
+    actual = [type(item).__name__ for item in schedulers]
+    if names != actual:
+        raise UsageError(
+            "the script made other schedulers than when the run began", expected=names, actual=actual,
+            next_step="run the unchanged script",
+        )  # fmt: skip
+    for optimizer, groups, counters in zip(optimizers, saved["groups"], saved["counters"], strict=True):
+        for group, values, counts in zip(optimizer.param_groups, groups, counters, strict=True):
+            group.update(values)
+            for parameter, count in zip(group["params"], counts, strict=True):
+                if isinstance(count, list):
+                    optimizer.state[parameter][COUNTER] = torch.tensor(count[1], dtype=torch.float32)
+                elif count is not None:
+                    optimizer.state[parameter][COUNTER] = count
+    for scheduler, (_, state) in zip(schedulers, saved["schedulers"], strict=True):
+        scheduler.load_state_dict(state)

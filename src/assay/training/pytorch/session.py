@@ -1,0 +1,466 @@
+"""`assay.start` and the run that it opens: the user's loop with a few changed lines.
+
+Source: DESIGN, "Training as data".
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from assay.errors import UsageError
+from assay.protocol.encoding import bits_to_float, decode, encode
+from assay.protocol.evidence.order import SEQUENTIAL, SHUFFLE
+from assay.protocol.evidence.plan import ClosingRecord, Evaluation
+from assay.storage.run_directory import RunDirectory
+from assay.storage.run_layout import FORMAT
+from assay.training.batches import compute_losses
+from assay.training.data_store import store_data
+from assay.training.datasets import MapDataset, commit_dataset
+from assay.training.evaluations import EvaluationList
+from assay.training.feed import Feed
+from assay.training.pytorch import opening
+from assay.training.pytorch.evaluation import capture_inference, compute_metrics, get_measures
+from assay.training.pytorch.home import NotFinite, StateHome
+from assay.training.pytorch.initialiser import InitialiserTape
+from assay.training.pytorch.known_answer import compute_known_answer
+from assay.training.pytorch.loader import Loader, get_whole_arrays, to_array
+from assay.training.pytorch.profile import tune_allocator
+from assay.training.pytorch.schedulers import find_schedulers, restore_settings, save_settings
+from assay.training.pytorch.step_runner import Outcome, StepRunner
+from assay.training.recorder import RunRecorder, StepResult, choose_checkpoints, keep_loss
+from assay.training.signing import sign_closing
+from assay.training.state import StateRoots
+
+_REHASH_ONE_IN = 200
+
+
+class WrongOrder(UsageError):
+    """A method of the run was called before what it needs, or twice."""
+
+    code: ClassVar[str] = "run.order"
+
+
+class AlreadyFinished(UsageError):
+    """The run has its closing record."""
+
+    code: ClassVar[str] = "run.finished"
+
+
+class BatchChanged(UsageError):
+    """The step was not given the batch of the loader."""
+
+    code: ClassVar[str] = "run.batch-changed"
+
+
+def make_seed(seed: int | bytes) -> bytes:
+    """Return the 32 bytes of a seed: themselves, or an integer below 2²⁵⁶ in little-endian order."""
+    if isinstance(seed, bytes) and len(seed) == 32:
+        return seed
+    if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**256:
+        return seed.to_bytes(32, "little")
+    raise UsageError("not a seed", expected="an integer of at least 0 and below 2**256, or 32 bytes", actual=repr(seed))
+
+
+def start(
+    path: str | Path,
+    *,
+    seed: int | bytes = 0,
+    checkpoint_every: int | None = None,
+    root_period: int | None = None,
+    threads: int = 1,
+    mkldnn: bool | None = None,
+    key: str = "default",
+) -> Run:
+    """Open a run: a new one, or the one that the same script began in this folder.
+
+    Args:
+        path: the folder of the run.
+        seed: of initialisation, order and every draw.
+        checkpoint_every: interval length in steps; None: a twentieth of the intended steps.
+        root_period: a leaf holds a state root every so many steps; None: 10.
+        threads: threads inside an operator; other numbers give other bits.
+        mkldnn: whether oneDNN may be used; None: unless a model has recurrent layers.
+        key: name of the recorder's key, which is made if there is none.
+
+    Raises:
+        AlreadyFinished: the run in this folder has ended.
+        RunLocked: another process is recording it.
+        StorageError: the disk is read-only, full or failing.
+    """
+    for name, value in (("checkpoint_every", checkpoint_every), ("root_period", root_period), ("threads", threads)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise UsageError(f"{name} is a number of at least 1", actual=repr(value))
+    return Run(Path(path), make_seed(seed), checkpoint_every, root_period, threads, mkldnn, key)
+
+
+class Run:
+    """A run that is being recorded; made by `start`.
+
+    Attributes:
+        path: its folder.
+        step: the last step that was carried out.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        seed: bytes,
+        checkpoint_every: int | None,
+        root_period: int | None,
+        threads: int,
+        mkldnn: bool | None,
+        key: str,
+    ) -> None:
+        tune_allocator()
+        torch.set_num_threads(threads)
+        self.path = path
+        self._seed, self._key = seed, key
+        self._checkpoint_every, self._root_period = checkpoint_every, root_period
+        self._threads, self._mkldnn = threads, mkldnn
+        exists = (path / FORMAT).exists()
+        self._run = RunDirectory.open(path, write=True) if exists else RunDirectory.create(path)
+        if self._run.has_object("closing.bin"):
+            self._run.close()
+            raise AlreadyFinished(
+                f"{path} is a finished run", next_step="audit it with `assay run audit`, or choose another folder"
+            )
+        self._initialiser: InitialiserTape | None = None
+        self._loader: Loader | None = None
+        self._last_batch, self._order_version = "keep", SHUFFLE
+        self._models: Sequence[nn.Module] = ()
+        self._optimizers: Sequence[torch.optim.Optimizer] = ()
+        self._body: Callable[..., Any] | None = None
+        self._intended = 0
+        self._recorder: RunRecorder | None = None
+        self._due: tuple[int, StateRoots] | None = None
+        self._last_root: tuple[int, bytes] | None = None
+
+    # -- what the user calls before the loop --------------------------------------------------------------------------
+
+    def init(self) -> InitialiserTape:
+        """Return a block in which models are made: their start is then a program that anybody can run again."""
+        self._initialiser = self._initialiser or InitialiserTape(self._seed)
+        return self._initialiser
+
+    def loader(
+        self, dataset: MapDataset, *, batch_size: int, shuffle: bool = True, drop_last: bool = False
+    ) -> Loader:
+        """Commit to a data set and return the loader that fixes its order.
+
+        Args:
+            dataset: map-style; what `dataset[i]` returns is committed and stored in the run.
+            batch_size: samples a batch.
+            shuffle: whether the order of each epoch is drawn from the seed.
+            drop_last: whether a last batch that is not full is left out.
+
+        Raises:
+            UnusableDataset, UnsupportedSample, RandomTransform, RaggedData: with the cure.
+        """
+        if self._loader is not None:
+            raise WrongOrder("run.loader was called twice", expected="one training set")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UsageError("batch_size is a number of at least 1", actual=repr(batch_size))
+        data = commit_dataset(
+            dataset, check_seed=secrets.token_bytes(32), to_array=to_array, arrays=get_whole_arrays(dataset)
+        )
+        self._last_batch = "drop" if drop_last else "keep"
+        self._order_version = SHUFFLE if shuffle else SEQUENTIAL
+        feed = Feed(data.packed, data.leaf_hashes, self._seed, self._order_version, batch_size, self._last_batch)
+        data.packed.gather(np.zeros(1, np.int64))
+        if feed.per_epoch < 1:
+            raise UsageError("an epoch has no batch", expected=f"at least {batch_size} samples", actual=len(dataset))
+        self._loader = Loader(data, feed, self._begin_batch)
+        return self._loader
+
+    def step(
+        self,
+        *,
+        models: Sequence[nn.Module],
+        optimizers: Sequence[torch.optim.Optimizer],
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Decorate the training step: forward, backward, update.
+
+        Args:
+            models: every module whose parameters or buffers the step reads.
+            optimizers: every optimizer that it steps.
+        """
+        if self._body is not None:
+            raise WrongOrder("@run.step was used twice", expected="one recorded step")
+        if not models or not optimizers:
+            raise UsageError("a recorded step needs models=[...] and optimizers=[...]")
+        self._models, self._optimizers = list(models), list(optimizers)
+
+        def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
+            self._body = body
+
+            @functools.wraps(body)
+            def recorded(*args: Any, **kwargs: Any) -> Any:
+                return self._carry_out(args, kwargs)
+
+            return recorded
+
+        return decorate
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    def epochs(self, count: int) -> Iterator[int]:
+        """Yield the epochs that are left, counted from 0; a resumed run begins in the epoch of its next step."""
+        if self._loader is None:
+            raise WrongOrder("run.epochs needs run.loader first")
+        if self._recorder is None:
+            self._intended = count * len(self._loader)
+        self._open()
+        first = self.step_number // len(self._loader)
+        yield from range(first, count)
+
+    @property
+    def step_number(self) -> int:
+        """The last step that was carried out."""
+        return self._recorder.step if self._recorder is not None else 0
+
+    def _begin_batch(self) -> int:
+        self._open()
+        return self.step_number + 1
+
+    def _open(self) -> None:
+        """Fix the plan, or find where the run stopped; once."""
+        if self._recorder is not None:
+            return
+        if self._loader is None or self._body is None:
+            raise WrongOrder("the run has no data or no step", expected="run.loader(...) and @run.step before the loop")
+        mkldnn = opening.choose_mkldnn(self._models, self._mkldnn)
+        profile = opening.open_profile(self._run, self._threads, mkldnn)
+        initialiser = self._initialiser.build(self._models) if self._initialiser is not None else None
+        self._home = StateHome(self._models, self._optimizers)
+        start_, record = opening.describe_start(self._home, initialiser)
+        interval = opening.choose_interval(self._checkpoint_every, self._intended)
+        plan = opening.make_plan(
+            start=start_,
+            data=self._loader.data.record,
+            order_version=self._order_version,
+            seed=self._seed,
+            intended_steps=self._intended,
+            batch_size=self._loader.feed.batch_size,
+            last_batch=self._last_batch,
+            interval_length=interval,
+            root_period=self._root_period or min(opening.DEFAULT_ROOT_PERIOD, interval),
+            profile=profile,
+        )
+        opening.compare_plans(self._run, plan)
+        store_data(self._run, "train", self._loader.data.packed, self._loader.data.record)
+        self._recorder = RunRecorder(self._run, plan, record)
+        if initialiser is not None:
+            self._recorder.add_program(initialiser, first_step=0)
+        self._schedulers = find_schedulers(self._optimizers)
+        self._runner = StepRunner(self._body, self._models, self._optimizers, self._home, self._seed)
+        self._continue(record.state_root, declared=initialiser is None)
+
+    def _continue(self, start_root: bytes, *, declared: bool) -> None:
+        """Go to the last checkpoint, or store a declared start, which nobody could make again."""
+        recorder = self._get_recorder()
+        self._last_root = (0, start_root)
+        stored = self._run.checkpoints.list_steps()
+        if not stored:
+            if declared:
+                self._write_checkpoint(0, self._home.compute_roots())
+            return
+        if stored[-1] == 0:
+            return
+        checkpoint = self._run.checkpoints.read(stored[-1])
+        recorder.replay_rows(stored[-1])
+        self._home.fill(checkpoint.manifest.records, checkpoint.tensors)
+        restore_settings(checkpoint.manifest.extra, self._optimizers, self._schedulers)
+        self._home.refresh()
+        self._last_root = (stored[-1], checkpoint.manifest.state_root)
+        self._home.verify_hash(checkpoint.manifest.state_root, stored[-1])
+
+    def _get_recorder(self) -> RunRecorder:
+        if self._recorder is None:
+            raise WrongOrder("the run has not begun", expected="run.loader(...), @run.step and a loop before this")
+        return self._recorder
+
+    def _carry_out(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._open()
+        recorder = self._get_recorder()
+        step = recorder.step + 1
+        fed = self._loader.current if self._loader is not None else None
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        if fed is None or fed.batch.step != step or not _is_same(leaves, fed.tensors):
+            raise BatchChanged(
+                "the step was not given the batch that run.loader yielded last",
+                expected="all tensors of the batch, in their order, and nothing else",
+                next_step="pass the batch as it comes from the loader; move changes to it into the step",
+            )
+        self._verify_state(step - 1)
+        self._write_due()
+        outcome = self._runner.run(step, fed.tensors, lambda tensors: pytree.tree_unflatten(list(tensors), spec))
+        self._record(step, fed.batch.membership, fed.batch.content, outcome)
+        return pytree.tree_unflatten(list(outcome.results), outcome.spec)
+
+    def _verify_state(self, step: int) -> None:
+        self._home.verify_untouched(step)
+        if self._last_root is not None and self._last_root[0] == step:
+            known = self._due is not None or step == 0 or secrets.randbelow(_REHASH_ONE_IN) == 0
+            if known:
+                self._home.verify_hash(self._last_root[1], step)
+
+    def _record(self, step: int, membership: bytes, content: bytes, outcome: Outcome) -> None:
+        recorder = self._get_recorder()
+        _verify_results(outcome.results, step)
+        index = recorder.find_program(outcome.program)
+        if index is None:
+            answer = compute_known_answer(outcome.program)
+            index = recorder.add_program(outcome.program, first_step=step, known_answer=answer)
+        arrays = [result.contiguous().numpy() for result in outcome.results]
+        loss_root, digests = compute_losses(arrays)
+        roots = None
+        if recorder.is_root_due(step):
+            roots = self._home.compute_roots()
+            self._last_root = (step, roots.state_root)
+        if roots is not None and step % recorder.plan.interval_length == 0:
+            self._home.verify_finite(step)
+            self._due = (step, roots)
+        recorder.record(
+            StepResult(
+                program=index,
+                membership=membership,
+                content=content,
+                row=outcome.row.tobytes(),
+                losses=tuple(keep_loss(a.tobytes(), d) for a, d in zip(arrays, digests, strict=True)),
+                loss_root=loss_root,
+                state_root=roots.state_root if roots is not None else b"",
+            )
+        )
+
+    def _write_due(self) -> None:
+        """Write the checkpoint of the step before, now that schedulers and settings are as the next step finds them."""
+        if self._due is None:
+            return
+        (step, roots), self._due = self._due, None
+        self._get_recorder().settle()
+        self._write_checkpoint(step, roots)
+
+    def _write_checkpoint(self, step: int, roots: StateRoots) -> None:
+        store = self._run.checkpoints
+        if step in store.list_steps():
+            return
+        self._run.check_free_space(sum(len(buffer) for buffer in self._home.buffers))
+        store.write(
+            step,
+            state_root=roots.state_root,
+            records=self._home.make_records(roots),
+            aliases=self._home.aliases,
+            tensors=self._home.buffers,
+            extra=save_settings(self._optimizers, self._schedulers),
+        )
+        steps = store.list_steps()
+        store.thin(choose_checkpoints(steps, step, self._intended) | {0} & set(steps))
+
+    # -- beside and after the loop ------------------------------------------------------------------------------------
+
+    def log(self, **values: float | int | str) -> None:
+        """Write values of your own beside the step; they are declared, never proven."""
+        self._run.log.append({"step": self.step_number, **values})
+
+    def evaluate(
+        self, net: nn.Module, dataset: MapDataset, *, metrics: Sequence[str], batch_size: int = 256
+    ) -> dict[str, float]:
+        """Measure a model on a test set, as evidence: whoever checks the run measures again.
+
+        Args:
+            net: one of the models of the step; it is put into evaluation mode and back.
+            dataset: samples whose last field is the target.
+            metrics: names of the closed list: accuracy, cross_entropy, perplexity, squared_error.
+            batch_size: samples a batch.
+
+        Returns:
+            Metric to value.
+        """
+        self._open()
+        names = get_measures(metrics)
+        data = commit_dataset(
+            dataset, check_seed=secrets.token_bytes(32), to_array=to_array, arrays=get_whole_arrays(dataset)
+        )
+        batch_size = min(batch_size, data.packed.size)
+        modes = [(module, module.training) for module in net.modules()]
+        net.eval()
+        try:
+            batch = [torch.from_numpy(a) for a in data.packed.gather(np.arange(batch_size, dtype=np.int64))]
+            program = capture_inference(net, self._models, batch, names)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        recorder = self._get_recorder()
+        recorder.add_program(program, first_step=0, known_answer=compute_known_answer(program))
+        state = self._home.tensors[: len(program.state)]
+        measured = compute_metrics(program, state, data.packed, batch_size, names)
+        store_data(self._run, f"test-{data.record.leaves.root.hex()[:16]}", data.packed, data.record)
+        evaluation = Evaluation(
+            recorder.step, recorder.program_ids[recorder.find_program(program) or 0], data.record, batch_size, measured
+        )
+        EvaluationList.append(self._run, evaluation)
+        return {metric.name: bits_to_float(metric.value) for metric in measured}
+
+    def finish(self, *, reason: str | None = None) -> ClosingRecord:
+        """End the run: last row, last checkpoint, closing record, the recorder's signature.
+
+        Args:
+            reason: "completed", "early-stop" or "interrupted"; None: found from the intended steps.
+        """
+        self._open()
+        recorder = self._get_recorder()
+        self._home.verify_untouched(recorder.step)
+        self._home.verify_finite(recorder.step)
+        roots = self._home.compute_roots()
+        self._due = None
+        recorder.settle(lambda: roots.state_root)
+        self._write_checkpoint(recorder.step, roots)
+        early = bool(self._intended) and recorder.step < self._intended
+        closing = recorder.finish(
+            reason=reason or ("early-stop" if early else "completed"),
+            final_root=lambda: roots.state_root,
+            model_root=roots.model_root,
+            evaluations=EvaluationList.read(self._run, recorder.step),
+        )
+        sign_closing(self._run, closing, self._key)
+        self._run.close()
+        return closing
+
+    def close(self) -> None:
+        """Let go of the run without ending it; the same script resumes it."""
+        self._run.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+
+def _is_same(leaves: Sequence[Any], tensors: Sequence[torch.Tensor]) -> bool:
+    return len(leaves) == len(tensors) and all(one is other for one, other in zip(leaves, tensors, strict=True))
+
+
+def _verify_results(results: Sequence[torch.Tensor], step: int) -> None:
+    for index, result in enumerate(results):
+        if not result.is_floating_point():
+            continue
+        finite = math.isfinite(result.item()) if result.numel() == 1 else bool(torch.isfinite(result).all())
+        if not finite:
+            raise NotFinite(
+                f"result {index} of step {step} is not finite",
+                expected="finite numbers",
+                actual=result.item() if result.numel() == 1 else "NaN or infinity",
+                next_step="the run up to the last checkpoint is kept; lower the rate or clip, and record a new run",
+            )

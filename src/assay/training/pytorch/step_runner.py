@@ -1,0 +1,186 @@
+"""Carries out the steps of one decorated body: by its program where there is one, by capture where there is none.
+
+The graph is not trusted blindly: eager runs beside it for the first steps of each program and at rare random later
+ones, with the same draws, and every bit must agree.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from assay.errors import CaptureRefused, UsageError
+from assay.protocol.evidence import program as ir
+from assay.protocol.evidence.operators import OPERATORS
+from assay.protocol.evidence.program_rules import verify_program
+from assay.protocol.evidence.randomness import STEP, derive_key
+from assay.training.pytorch.capture import StepCapture
+from assay.training.pytorch.executor import Executor
+from assay.training.pytorch.guards import Guards, collect_guards
+from assay.training.pytorch.home import StateHome, get_bytes
+from assay.training.pytorch.scalars import ScalarReader
+from assay.training.pytorch.snapshot import Snapshot
+
+MAX_PROGRAMS = 64
+"""Programs of one run: batch shapes and phases. More are a sign that something changes at every step."""
+
+CHECKS_BESIDE = 2
+CHECK_ONE_IN = 1000
+
+Rebuild = Callable[[Sequence[torch.Tensor]], tuple[tuple[Any, ...], dict[str, Any]]]
+
+
+class GraphDiffers(UsageError):
+    """The program and the user's own step gave different bits."""
+
+    code: ClassVar[str] = "capture.graph-differs"
+
+
+@dataclass
+class Variant:
+    """A program for one kind of batch, one layout of the state and one set of guards."""
+
+    program: ir.Program
+    results: pytree.TreeSpec
+    guards: Guards
+    executor: Executor | None = None
+    checks_left: int = CHECKS_BESIDE
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step did.
+
+    Attributes:
+        program: the program that it followed.
+        results: flat, detached tensors.
+        spec: the structure of what the body returns.
+        row: the scalars, float64.
+    """
+
+    program: ir.Program
+    results: Sequence[torch.Tensor]
+    spec: pytree.TreeSpec
+    row: Any
+
+
+class StepRunner:
+    """The steps of one body.
+
+    Args:
+        body: the user's function.
+        models, optimizers: whose tensors are the state.
+        home: their tensors.
+        seed: of the run, 32 bytes.
+    """
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        models: Sequence[nn.Module],
+        optimizers: Sequence[torch.optim.Optimizer],
+        home: StateHome,
+        seed: bytes,
+    ) -> None:
+        self.body = body
+        self.models = models
+        self.optimizers = optimizers
+        self.home = home
+        self.seed = seed
+        self.reader = ScalarReader(optimizers)
+        self.recording = StepCapture(body, models, optimizers)
+        self._variants: dict[tuple[object, ...], list[Variant]] = {}
+
+    def run(self, step: int, batch: Sequence[torch.Tensor], rebuild: Rebuild) -> Outcome:
+        """Carry out `step` on a batch; the state is left after it."""
+        key = derive_key(self.seed, STEP, step)
+        row = self.reader.read()
+        kinds = (self.home.signature, *((tensor.shape, tensor.dtype) for tensor in batch))
+        variant = self._find(kinds, len(row))
+        if variant is None:
+            return self._capture(kinds, batch, rebuild, key)
+        if variant.executor is None:
+            variant.executor = Executor(variant.program, self.home.tensors, batch)
+            self.home.note()
+        numbers = row.tolist()
+        if variant.checks_left > 0 or secrets.randbelow(CHECK_ONE_IN) == 0:
+            variant.checks_left -= 1
+            results = self._run_beside(variant.executor, step, batch, rebuild, numbers, key)
+        else:
+            results = variant.executor.run(batch, numbers, key)
+        self.reader.advance()
+        self.home.note_versions()
+        return Outcome(variant.program, results, variant.results, row)
+
+    def _find(self, kinds: tuple[object, ...], row_length: int) -> Variant | None:
+        for variant in self._variants.get(kinds, ()):
+            if variant.program.scalars == row_length and variant.guards.holds():
+                return variant
+        return None
+
+    def _capture(
+        self, kinds: tuple[object, ...], batch: Sequence[torch.Tensor], rebuild: Rebuild, key: tuple[int, int]
+    ) -> Outcome:
+        self._refuse_too_many(kinds)
+        guards = collect_guards(self.body, self.models, self.optimizers)
+        captured, results = self.recording.capture(batch, rebuild, key, self.reader, guards)
+        verify_program(captured.program, OPERATORS)
+        variant = Variant(captured.program, captured.results, guards)
+        self._variants.setdefault(kinds, []).append(variant)
+        self.home.refresh()
+        return Outcome(captured.program, results, captured.results, captured.row)
+
+    def _refuse_too_many(self, kinds: tuple[object, ...]) -> None:
+        count = sum(len(variants) for variants in self._variants.values())
+        if count < MAX_PROGRAMS:
+            return
+        last = self._variants.get(kinds, [None])[-1]
+        changes = last.guards.describe_change() if last is not None else ["the shapes of the batch"]
+        raise CaptureRefused(
+            f"the step needed more than {MAX_PROGRAMS} programs",
+            actual="; ".join(changes[:5]),
+            next_step="keep what changes in a buffer of the model, or pass it in the batch; pad batches to a few shapes",
+        )
+
+    def _run_beside(
+        self,
+        executor: Executor,
+        step: int,
+        batch: Sequence[torch.Tensor],
+        rebuild: Rebuild,
+        row: Sequence[float],
+        key: tuple[int, int],
+    ) -> Sequence[torch.Tensor]:
+        before = Snapshot.take(self.models, self.optimizers)
+        try:
+            expected = self.recording.run_eager(batch, rebuild, key)
+            eager = [get_bytes(tensor).tobytes() for tensor in self.home.tensors]
+        finally:
+            before.restore()
+        results = executor.run(batch, row, key)
+        names = [entry.name for entry in self.home.entries]
+        differing = [
+            name
+            for name, tensor, data in zip(names, self.home.tensors, eager, strict=True)
+            if get_bytes(tensor).tobytes() != data
+        ]
+        differing += [
+            f"result {index}"
+            for index, (one, other) in enumerate(zip(expected, results, strict=True))
+            if get_bytes(one.contiguous()).tobytes() != get_bytes(other.contiguous()).tobytes()
+        ]
+        if differing:
+            before.restore()
+            self.home.note()
+            raise GraphDiffers(
+                f"the recorded program and the step itself differ at step {step}: {', '.join(differing[:5])}",
+                next_step="the step depends on something that was not seen while recording; look for Python state "
+                "that it reads or changes",
+            )
+        return results
