@@ -33,10 +33,8 @@ class FileNode:
     def survive(self, rng, page):
         """Return bytes that may be found after a loss of power: any page and the length of any version since fsync."""
         size = len(rng.choice(self.versions))
-        pages = []
-        for start in range(0, size, page):
-            pages.append(rng.choice(self.versions)[start : start + page].ljust(page, b"\0"))
-        return b"".join(pages)[:size]
+        pages = (rng.choice(self.versions)[start : start + page] for start in range(0, size, page))
+        return b"".join(part.ljust(page, b"\0") for part in pages)[:size]
 
 
 class FolderNode:

@@ -10,10 +10,12 @@ NO_ALIASES = AliasTable(())
 
 
 def make_digest(*parts):
+    """Return 32 bytes that depend on the arguments alone."""
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
 def make_row(step, salt=0):
+    """Return a row of any step; another salt gives another row."""
     return StepParts(
         step=step,
         program=0,

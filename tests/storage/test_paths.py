@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from assay.storage.paths import HomeUnknown, get_home

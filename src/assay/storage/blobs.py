@@ -8,7 +8,16 @@ from typing import Final
 
 from assay.errors import StorageError
 from assay.protocol.hashing import compute_bulk_digest
-from assay.storage.files import Buffer, Files, UnsafePath, as_bytes_view, read_file, refuse_unless, write_atomic
+from assay.storage.files import (
+    Buffer,
+    Files,
+    FileTooLarge,
+    UnsafePath,
+    as_bytes_view,
+    read_file,
+    refuse_unless,
+    write_atomic,
+)
 
 MAX_BLOB_BYTES: Final = 2**40
 _NAME = re.compile(r"[0-9a-f]{64}")
@@ -59,19 +68,19 @@ class BlobStore:
         digest = compute_bulk_digest(view)
         if digest in self._known:
             return digest
-        if self._is_whole(digest):
+        if self._is_whole(digest, view.nbytes):
             self._files.fsync_dir(self._folder)
         else:
             write_atomic(self._files, self._get_path(digest), [view])
         self._known.add(digest)
         return digest
 
-    def _is_whole(self, digest: bytes) -> bool:
+    def _is_whole(self, digest: bytes, nbytes: int) -> bool:
         if self._files.get_kind(self._get_path(digest)) != "file":
             return False
         try:
-            self.open(digest)
-        except DigestMismatch:
+            self.open(digest, max_bytes=nbytes)
+        except (DigestMismatch, FileTooLarge):
             return False
         return True
 

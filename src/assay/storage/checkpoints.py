@@ -110,6 +110,7 @@ class CheckpointStore:
         self._before = before
         self.writable = writable
         self._placed: dict[bytes, tuple[bytes, int]] = {}  # digest -> pack, offset; whole when last seen
+        self._needs: dict[int, tuple[bytes, ...]] = {}  # step -> packs, for manifests written or read by this store
 
     def write(
         self,
@@ -169,6 +170,7 @@ class CheckpointStore:
             self._before(step)
         write_atomic(self._files, self._get_path(step), [data, compute_bulk_digest(data)])
         self._placed = placed
+        self._needs[step] = manifest.packs
 
     def _choose_new(
         self, records: Sequence[TensorRecord], tensors: Sequence[Buffer]
@@ -225,6 +227,7 @@ class CheckpointStore:
             raise self._damaged(path, "the placements do not fit the records")
         if compute_state_root(manifest.records, manifest.aliases) != manifest.state_root:
             raise self._damaged(path, "the state root is not that of the records")
+        self._needs[step] = manifest.packs
         return manifest
 
     def _damaged(self, path: Path, actual: str) -> CheckpointDamaged:
@@ -303,6 +306,7 @@ class CheckpointStore:
         dropped = [step for step in steps if step not in keep]
         for step in dropped:
             self._files.unlink(self._get_path(step))
+            self._needs.pop(step, None)
         if dropped:
             self._files.fsync_dir(self._folder)
             self._delete_packs(needed)
@@ -316,7 +320,7 @@ class CheckpointStore:
         self._delete_packs(needed)
 
     def _find_packs(self, steps: Iterable[int]) -> set[bytes]:
-        return {pack for step in steps for pack in self.read_manifest(step).packs}
+        return {pack for step in steps for pack in (self._needs.get(step) or self.read_manifest(step).packs)}
 
     def _delete_packs(self, needed: set[bytes]) -> None:
         for name in self._files.list_names(self._packs):

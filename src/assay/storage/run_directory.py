@@ -62,7 +62,7 @@ from assay.storage.run_layout import (
 from assay.storage.step_log import StepLog
 from assay.storage.step_rows import LogDamaged, StepReader
 
-_RESERVED: Final = frozenset({FORMAT, LOCK, STEPS, LOG})
+_RESERVED: Final = frozenset({FORMAT, LOCK, STEPS, LOG, *FOLDERS})
 _OBJECT = re.compile(r"(?:(?:programs|audit)/)?[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _AUDIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
