@@ -273,21 +273,8 @@ def test_objects_are_written_once(tmp_path):
             run.read_object("closing.bin")
 
 
-ODD = ("", "..", "../x", "/etc/passwd", "audit/../x", "programs/", ".tmp-x", "a/b/c", "a\nb", "a\0", "ä", "a" * 129, "x\n")
-    "",
-    "..",
-    "../x",
-    "/etc/passwd",
-    "programs/../x",
-    "programs/",
-    ".tmp-x",
-    "a/b/c",
-    "a\nb",
-    "a\0",
-    "ä",
-    "a" * 129,
-    "x\n",
-)
+LONG = "a" * 129
+ODD = ("", "..", "../x", "/etc/passwd", "audit/../x", "programs/", ".tmp-x", "a/b/c", "a\nb", "a\0", "ä", LONG, "x\n")
 TAKEN = ("LOCK", "steps.log", "log.jsonl", "assay-run", "blobs", "blobs/x", "packs/x", "programs", "checkpoints/1.bin")
 
 
