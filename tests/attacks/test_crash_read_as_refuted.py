@@ -49,18 +49,10 @@ def test_unreadable_files_are_not_refuted(tmp_path):
     assert run_verify(tmp_path, b"", make_model_file(), trusted=[AUDITOR]) == 3
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        [],
-        ["--certificate"],
-        ["c", "m", "more"],
-        ["c", "--min-share", "2"],
-        ["c", "--trust", "x"],
-        ["c", "--min-level", "x"],
-    ],
-    ids=" ".join,
-)
+WRONG = ["", "--certificate", "c m more", "c --min-share 2", "c --trust x", "c --min-level x"]
+
+
+@pytest.mark.parametrize("words", WRONG)
 def test_wrong_usage_is_not_refuted(words):
     """Wrong words: 2 (CRT-30)."""
     assert main(["verify", *words.split()]) == 2

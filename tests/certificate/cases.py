@@ -12,14 +12,13 @@ from assay.certificate.model_file import TensorSpec, get_file_name, write_model
 from assay.certificate.policy import TrustPolicy
 from assay.certificate.statement import (
     ConstantSummary,
-    EventClaim,
     FindingClaim,
     ModelFile,
     ProgramSummary,
     ScalarSummary,
 )
 from assay.protocol import tags
-from assay.protocol.encoding import float_to_bits
+from assay.protocol.encoding import encode, float_to_bits
 from assay.protocol.evidence.model_state import (
     BUFFER,
     PARAM,
@@ -146,7 +145,7 @@ def make_run(plan=None, weights=WEIGHTS, events=(), steps=None, aliases=ALIASES)
         evaluations=(
             Evaluation(steps, INFERENCE, make_data_set("test", 40), 8, (Metric("accuracy", float_to_bits(0.975), 40),)),
         ),
-        events=MerkleRoot(tags.EVENTS_TREE, len(events), compute_data_root(tags.EVENTS_TREE, events)),
+        events=MerkleRoot(tags.EVENTS_TREE, len(events), compute_data_root(tags.EVENTS_TREE, map(encode, events))),
         final_state=compute_state_root(records, aliases),
         model_root=compute_model_root(records, aliases),
         reason="completed",
@@ -165,7 +164,7 @@ def make_run(plan=None, weights=WEIGHTS, events=(), steps=None, aliases=ALIASES)
         tensors=records,
         aliases=aliases,
         files=[ModelFile("model.safetensors", sha256(file).hexdigest(), str(len(file)))],
-        events=[],
+        events=events,
     )
 
 
@@ -233,8 +232,3 @@ def resign(payload, seeds=(AUDITOR,)):
     """Return an envelope around any payload."""
     message = compute_pae(PAYLOAD_TYPE, payload)
     return seal_envelope(payload, {get_public_key(seed): sign(seed, message) for seed in seeds})
-
-
-def make_event(step, kind, reason):
-    """Return a declared event."""
-    return EventClaim(str(step), kind, reason, "")

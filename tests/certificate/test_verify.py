@@ -11,6 +11,8 @@ from assay.certificate.dsse import decode_base64, encode_base64, encode_json, op
 from assay.certificate.statement import PREDICATE_FAMILY, FindingClaim
 from assay.certificate.verify import verify_certificate
 from assay.errors import MalformedEvidence, Refuted, Unproven
+from assay.protocol.encoding import encode
+from assay.protocol.evidence.events import Event
 from assay.protocol.evidence.plan import CertifiedStart, DeclaredStart
 from assay.protocol.hashing import ZERO
 from tests.certificate.cases import (
@@ -111,6 +113,9 @@ def flip_base64(text):
     return encode_base64(bytes(data))
 
 
+EVENT = encode_base64(encode(Event(0, 1, "edit", "", ZERO)))
+INVENTED = {"step": "1", "kind": "edit", "reason": "", "bytes": EVENT}
+
 CONTRADICTIONS = {
     "plan id": (["plan", "id"], flip_hex),
     "closing id": (["closing", "id"], flip_hex),
@@ -146,7 +151,10 @@ CONTRADICTIONS = {
     "evaluation left out": (["evaluations"], []),
     "profile of a checker": (["checkers", 0, "profile"], flip_hex),
     "replays": (["checkers", 0, "replays"], 0),
-    "invented event": (["events"], [{"step": "1", "kind": "edit", "reason": "", "bytes": ""}]),
+    "invented event": (["events"], [INVENTED]),
+        ["events"],
+        [{"step": "1", "kind": "edit", "reason": "", "bytes": encode_base64(encode(Event(0, 1, "edit", "", ZERO)))}],
+    ),
 }
 
 
@@ -323,14 +331,17 @@ def test_reading_ends_after_the_certified_size():
 
 
 def test_events_follow_from_the_closing_record():
-    """Declared events give the root that the closing record names (CRT-22)."""
-    from tests.certificate.cases import make_event
-
-    event = b"event one"
-    run = make_run(events=(event,))
-    claim = msgspec.structs.replace(make_event(3, "edit", "fix"), bytes=encode_base64(event))
-    run = msgspec.structs.replace(run, events=[claim])
-    assert any("1 declared event" in said for said in verify(make_certificate(run)).not_proven)
+    """Declared events give the root that the closing record names; another reason or order is refused (CRT-22)."""
+    events = (Event(0, 3, "edit", "fix a layer", digest("tensors")), Event(0, 20, "early-stop", "loss rose", ZERO))
+    data = make_certificate(make_run(events=events))
+    assert any("2 declared events" in said for said in verify(data).not_proven)
+    with pytest.raises(Refuted):
+        verify(rewrite(data, change_predicate(["events", 0, "reason"], "nothing happened")))
+    with pytest.raises(Refuted):
+        verify(rewrite(data, change_predicate(["events"], lambda value: value[:1])))
+    for hostile in (events[::-1], (Event(0, 21, "edit", "", ZERO),), (Event(0, 1, "magic", "", ZERO),)):
+        with pytest.raises(MalformedEvidence):
+            verify(make_certificate(make_run(events=hostile)))
 
 
 def test_statement_is_canonical():

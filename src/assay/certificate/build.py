@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from assay.certificate.consistency import START_KINDS, derive_evaluation
+from assay.certificate.consistency import START_KINDS, derive_evaluation, derive_event
 from assay.certificate.dsse import MAX_BYTES, PAYLOAD_TYPE, compute_pae, encode_base64, encode_json, seal_envelope
 from assay.certificate.interval_findings import (
     compute_chances,
@@ -28,7 +28,6 @@ from assay.certificate.statement import (
     AliasClaim,
     Checker,
     EvaluationClaim,
-    EventClaim,
     FindingClaim,
     LeafProof,
     ModelClaim,
@@ -47,6 +46,7 @@ from assay.certificate.statement import (
 )
 from assay.protocol import tags
 from assay.protocol.encoding import Record, encode
+from assay.protocol.evidence.events import Event
 from assay.protocol.evidence.model_state import MODEL_NAMESPACES, PARAM, AliasTable, TensorRecord
 from assay.protocol.evidence.plan import (
     ClosingRecord,
@@ -77,7 +77,7 @@ class RunEvidence(msgspec.Struct, frozen=True):
         tensors: the records of the model in the final state; others are ignored.
         aliases: the alias table of the model.
         files: exported model files.
-        events: declared events, in order, each with its canonical bytes.
+        events: declared events, in order.
     """
 
     plan: Plan
@@ -92,7 +92,7 @@ class RunEvidence(msgspec.Struct, frozen=True):
     tensors: Sequence[TensorRecord]
     aliases: AliasTable
     files: Sequence[ModelFile]
-    events: Sequence[EventClaim] = ()
+    events: Sequence[Event] = ()
 
 
 class EvaluationCheck(msgspec.Struct, frozen=True):
@@ -188,7 +188,7 @@ def _build_predicate(run: RunEvidence, audit: AuditEvidence, checkers: Sequence[
         chances=compute_chances(intervals, sampled),
         evaluations=_build_evaluations(closing, audit),
         checkers=[Checker(key.hex(), profile.hex(), audit.replays) for key in checkers],
-        events=list(run.events),
+        events=[derive_event(event) for event in run.events],
     )
 
 

@@ -7,7 +7,7 @@ Source: FORMATS, "The training certificate"; `spec/certificate.md`, chapters 3 a
 
 from __future__ import annotations
 
-from assay.certificate.dsse import decode_base64, decode_hex
+from assay.certificate.dsse import decode_base64, decode_hex, encode_base64
 from assay.certificate.interval_findings import (
     check_findings,
     compute_chances,
@@ -21,6 +21,7 @@ from assay.certificate.statement import (
     Check,
     Document,
     EvaluationClaim,
+    EventClaim,
     LeafProof,
     MetricClaim,
     Predicate,
@@ -32,7 +33,8 @@ from assay.certificate.statement import (
 )
 from assay.errors import MalformedEvidence, Refuted
 from assay.protocol import tags
-from assay.protocol.encoding import Record, RecordT, decode
+from assay.protocol.encoding import Record, RecordT, decode, encode
+from assay.protocol.evidence.events import Event, verify_event
 from assay.protocol.evidence.model_state import Alias, AliasTable, join_roots
 from assay.protocol.evidence.plan import (
     CertifiedStart,
@@ -198,9 +200,22 @@ def check_evaluations(predicate: Predicate, closing: ClosingRecord) -> None:
         expect("evaluation", derive_evaluation(evaluation, claim.check, claim.overlap), claim)
 
 
+def derive_event(event: Event) -> EventClaim:
+    """Return the claim about an event."""
+    return EventClaim(str(event.step), event.kind, event.reason, encode_base64(encode(event)))
+
+
 def check_events(predicate: Predicate, closing: ClosingRecord) -> None:
-    """Compare the declared events with their root in the closing record."""
-    leaves = [decode_base64(event.bytes) for event in predicate.events]
+    """Compare the declared events with their bytes, and these with their root in the closing record (CRT-22)."""
+    leaves, steps = [], []
+    for claim in predicate.events:
+        leaves.append(decode_base64(claim.bytes))
+        event = decode(leaves[-1], Event)
+        verify_event(event)
+        expect("event", derive_event(event), claim)
+        steps.append(event.step)
+    if steps != sorted(steps) or (steps and steps[-1] > closing.steps):
+        raise MalformedCertificate("events are not in the order of their steps", expected=f"0 to {closing.steps}")
     expect("number of events", closing.events.size, len(leaves))
     expect("root of the events", compute_data_root(tags.EVENTS_TREE, leaves).hex(), closing.events.root.hex())
 

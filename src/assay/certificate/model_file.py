@@ -10,7 +10,6 @@ Source: FORMATS, "Model file"; `spec/model-file.md`.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import NamedTuple, Protocol
@@ -19,6 +18,7 @@ import msgspec
 from blake3 import blake3
 
 from assay.errors import MalformedEvidence
+from assay.protocol.evidence.fields import verify_name
 from assay.protocol.evidence.model_state import (
     BUFFER,
     DTYPES,
@@ -32,7 +32,6 @@ from assay.protocol.evidence.model_state import (
 MAX_HEADER = 8 * 1024 * 1024
 MAX_EXTENT = 2**40
 MAX_RANK = 16
-MAX_NAME = 1024
 CHUNK = 1024 * 1024
 
 FILE_DTYPES = {
@@ -42,7 +41,6 @@ FILE_DTYPES = {
 """Our names of element types, and those of safetensors."""
 
 _OUR_DTYPES = {theirs: ours for ours, theirs in FILE_DTYPES.items()}
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class MalformedModelFile(MalformedEvidence):
@@ -98,10 +96,12 @@ def compute_nbytes(spec: TensorSpec) -> int:
     Raises:
         MalformedModelFile: name, element type or shape is none that a model file may hold.
     """
-    if not spec.name or spec.name == "__metadata__" or _CONTROL.search(spec.name):
-        raise MalformedModelFile("a tensor has a name that a model file may not hold", actual=repr(spec.name[:80]))
-    if len(spec.name) > MAX_NAME:
-        raise MalformedModelFile("a tensor name is too long", expected=f"at most {MAX_NAME}", actual=len(spec.name))
+    try:
+        verify_name(spec.name, "name of a tensor")
+    except MalformedEvidence as error:
+        raise MalformedModelFile(error.message, expected=error.expected, actual=error.actual) from None
+    if spec.name == "__metadata__":
+        raise MalformedModelFile("a model file holds no metadata", expected="tensors only")
     if spec.dtype not in DTYPES:
         raise MalformedModelFile("unknown element type", expected=", ".join(DTYPES), actual=spec.dtype)
     if len(spec.shape) > MAX_RANK:
@@ -123,10 +123,7 @@ def encode_header(specs: Sequence[TensorSpec]) -> bytes:
     position, header, previous = 0, {}, b""
     for spec in specs:
         nbytes = compute_nbytes(spec)
-        try:
-            name = spec.name.encode()
-        except UnicodeEncodeError:
-            raise MalformedModelFile("a tensor name is not Unicode text", actual=ascii(spec.name)) from None
+        name = spec.name.encode()
         if name <= previous:
             raise MalformedModelFile("tensors are not sorted by name, or one is twice", actual=spec.name)
         previous = name
