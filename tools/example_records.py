@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from assay.protocol import tags
-from assay.protocol.encoding import Record, float_to_bits
+from assay.protocol.encoding import Record, encode, float_to_bits
+from assay.protocol.evidence.data import BatchField
 from assay.protocol.evidence.model_state import (
     Alias,
     AliasTable,
@@ -167,7 +168,9 @@ def _make_steps() -> tuple[tuple[StepParts, ...], tuple[StepLeaf, ...]]:
             content=make_digest(f"content {step}"),
             scalars=row if step == 1 else None,
             loss=(bytes(4),),
-            loss_root=compute_data_root(tags.LOSS_TREE, (bytes(4),)),
+            loss_root=compute_data_root(
+                tags.LOSS_TREE, (encode(BatchField(0, "f32", (), compute_bulk_digest(bytes(4)))),)
+            ),
             events=b"",
             leaf=b"",
         )
@@ -191,7 +194,7 @@ CLOSING_RECORD = ClosingRecord(
         ProgramUse(make_digest("initialiser"), 0, ZERO),
         ProgramUse(make_digest("inference"), 0, ZERO),
     ),
-    scalars=make_tree(tags.SCALARS_TABLE, (STEP_LEAVES[0].scalars,)),
+    scalars=make_tree(tags.SCALARS_TABLE, tuple(leaf.scalars for leaf in STEP_LEAVES)),
     evaluations=(Evaluation(2, make_digest("inference"), DATA, 2, (Metric("accuracy", float_to_bits(2.0), 3),)),),
     events=make_tree(tags.EVENTS_TREE, ()),
     final_state=STATE_ROOT,

@@ -39,7 +39,7 @@ def compute_content(fields: Sequence[Array]) -> bytes:
 
 
 def compute_losses(results: Sequence[Array]) -> tuple[bytes, list[bytes]]:
-    """Return the Merkle root over the tensors that a step returned, and BLAKE3 of each."""
+    """Return the Merkle root over the tensors that a step returned, and BLAKE3 of each (TRN-8)."""
     return compute_fields_root(tags.LOSS_TREE, results)
 
 

@@ -174,7 +174,7 @@ def _read_samples(
     for index in range(size):
         if index:
             found, values = flatten_sample(dataset[index], to_array)
-            if found != names:
+            if found != names:  # DAT-4
                 raise UnusableDataset(
                     f"sample {index} has other fields than sample 0",
                     expected=", ".join(map(repr, names)),
@@ -189,6 +189,7 @@ def _read_samples(
 
 
 def _verify_repeatable(dataset: MapDataset, packed: PackedData, to_array: ToArray, check_seed: bytes) -> None:
+    # DAT-9.
     key = int.from_bytes(check_seed[:8], "little"), int.from_bytes(check_seed[8:16], "little")
     count = min(packed.size, max(MIN_READ_TWICE, packed.size // READ_TWICE_SHARE))
     for index in draw_permutation(key, 0, packed.size)[:count].tolist():

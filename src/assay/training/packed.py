@@ -144,7 +144,7 @@ class PackedData:
         return any(field.shapes is not None for field in self.fields)
 
     def gather(self, indices: npt.NDArray[np.int64]) -> list[Array]:
-        """Return the samples at `indices` stacked, as default collation does: per field, shape (batch, *shape).
+        """Return the samples at `indices` stacked as default collation does (DAT-12): per field, shape (batch, *shape).
 
         Raises:
             RaggedData: samples differ in shape.

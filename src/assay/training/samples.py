@@ -27,7 +27,7 @@ class UnsupportedSample(UsageError):
 
 
 def flatten_sample(sample: object, to_array: ToArray) -> tuple[tuple[str, ...], list[Array]]:
-    """Return the names and values of a sample's fields, in their order.
+    """Return the names and values of a sample's fields, in their order (DAT-1, DAT-2).
 
     An int becomes i64, a float f32, a bool u8; arrays stay as they are, in little-endian bytes.
 
@@ -80,7 +80,7 @@ def _is_encodable(key: str) -> bool:
 
 
 def convert_value(item: object, path: str, to_array: ToArray) -> Array:
-    """Return one value as an array of a supported type, in little-endian bytes.
+    """Return one value as an array of a supported type, in little-endian bytes (DAT-3).
 
     Args:
         item: an array, a number, or an object that `to_array` or `__array__` turns into an array.

@@ -158,7 +158,8 @@ CLOSINGS = {
     "PLN-13 a short program": (closing(programs=(ProgramUse(b"", 0, ZERO),)), "field.digest-length"),
     "PLN-13 a step after the end": (closing(programs=(ProgramUse(DIGEST, 3, ZERO),)), "field.number-range"),
     "PLN-13 a short answer": (closing(programs=(ProgramUse(DIGEST, 1, b""),)), "field.digest-length"),
-    "PLN-14 more rows than steps": (closing(scalars=MerkleRoot(tags.SCALARS_TABLE, 3, DIGEST)), "field.number-range"),
+    "PLN-14 more rows than steps": (closing(scalars=MerkleRoot(tags.SCALARS_TABLE, 3, DIGEST)), "closing.steps"),
+    "PLN-14 fewer rows than steps": (closing(scalars=MerkleRoot(tags.SCALARS_TABLE, 1, DIGEST)), "closing.steps"),
     "PLN-14 another table": (closing(scalars=MerkleRoot(tags.EVENTS_TREE, 1, DIGEST)), "field.tree"),
     "PLN-14 an empty list with a root": (closing(events=MerkleRoot(tags.EVENTS_TREE, 0, DIGEST)), "field.tree"),
     "PLN-14 a short state root": (closing(final_state=b""), "field.digest-length"),
@@ -196,7 +197,7 @@ def test_other_ends_hold(steps, intended, reason):
         transcript=transcript(steps + 1),
         programs=(ProgramUse(DIGEST, 0, ZERO),),
         evaluations=(),
-        scalars=make_tree(tags.SCALARS_TABLE, ()),
+        scalars=make_tree(tags.SCALARS_TABLE, (DIGEST,) * steps),
     )
     assert find_code(verify_closing_record, plan, record) is None
 

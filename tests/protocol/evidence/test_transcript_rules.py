@@ -1,8 +1,12 @@
 import msgspec
+import numpy as np
 import pytest
 
 from assay.errors import VerificationError
+from assay.protocol import tags
+from assay.protocol.encoding import encode
 from assay.protocol.evidence import transcript
+from assay.protocol.evidence.data import BatchField
 from assay.protocol.evidence.transcript_rules import (
     is_root_due,
     verify_link,
@@ -11,8 +15,9 @@ from assay.protocol.evidence.transcript_rules import (
     verify_step_leaf,
     verify_step_parts,
 )
-from assay.protocol.hashing import ZERO, compute_digest
-from assay.protocol.merkle import compute_path, hash_leaf, verify_inclusion
+from assay.protocol.hashing import ZERO, compute_bulk_digest, compute_digest
+from assay.protocol.merkle import compute_data_root, compute_path, hash_leaf, verify_inclusion
+from assay.training.batches import compute_losses
 from tools.example_records import PLAN, PROGRAM, START_LEAF, STEP_LEAVES, STEP_PARTS, TRANSCRIPT
 
 LEAF, PARTS = STEP_LEAVES[0], STEP_PARTS[0]
@@ -154,6 +159,13 @@ def test_every_field_is_in_the_id(name):
     value = getattr(LEAF, name)
     other = change(LEAF, **{name: value + 1 if isinstance(value, int) else bytes(b ^ 1 for b in value)})
     assert transcript.compute_step_id(other) != IDS[1]
+
+
+def test_loss_root_is_over_the_returned_tensors():
+    """TRN-8: one leaf for each returned tensor, with its position, element type, shape and BLAKE3."""
+    field = BatchField(0, "f32", (), compute_bulk_digest(PARTS.loss[0]))
+    assert compute_data_root(tags.LOSS_TREE, [encode(field)]) == LEAF.loss
+    assert compute_losses([np.zeros((), np.float32)])[0] == LEAF.loss
 
 
 def test_start_and_step_have_their_own_tags():

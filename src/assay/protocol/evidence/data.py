@@ -32,7 +32,7 @@ class SampleField(Record, frozen=True, array_like=True, forbid_unknown_fields=Tr
 
 
 class DataLeaf(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """One sample of a committed data set."""
+    """One sample of a committed data set (DAT-5)."""
 
     version: int
     index: int
@@ -72,25 +72,25 @@ class BatchField(Record, frozen=True, array_like=True, forbid_unknown_fields=Tru
 
 
 def hash_data_leaf(leaf: DataLeaf) -> bytes:
-    """Return the hash of a data leaf in its tree."""
+    """Return the hash of a data leaf in its tree (DAT-6)."""
     return hash_leaf(tags.DATA_TREE, encode(leaf))
 
 
 def compute_content_digest(content: SampleContent) -> bytes:
-    """Return the digest of a sample's content."""
+    """Return the digest of a sample's content (DAT-7)."""
     return compute_id(tags.DATA_CONTENT, content)
 
 
 def compute_schema_id(schema: Schema) -> bytes:
-    """Return the digest by which a plan names a schema."""
+    """Return the digest by which a plan names a schema (DAT-8)."""
     return compute_id(tags.SCHEMA, schema)
 
 
 def compute_membership(leaf_hashes: Sequence[bytes]) -> bytes:
-    """Return the Merkle root over the hashes of a batch's data leaves, in batch order."""
+    """Return the Merkle root over the hashes of a batch's data leaves, in batch order (DAT-10)."""
     return compute_root(tags.MEMBERSHIP_TREE, leaf_hashes)
 
 
 def compute_content(fields: Sequence[BatchField]) -> bytes:
-    """Return the Merkle root over the fields of a batch as it was fed."""
+    """Return the Merkle root over the fields of a batch as it was fed (DAT-11)."""
     return compute_data_root(tags.CONTENT_TREE, [encode(field) for field in fields])

@@ -145,7 +145,8 @@ def verify_closing_record(plan: Plan, closing: ClosingRecord) -> None:
         verify_number(use.first_step, "first step of a program", 0, closing.steps)
         verify_digest(use.known_answer, "known answer of a program")
     verify_tree(closing.scalars, tags.SCALARS_TABLE, "scalars table")  # PLN-14
-    verify_number(closing.scalars.size, "number of scalars rows", 0, closing.steps)
+    if closing.scalars.size != closing.steps:
+        raise StepsContradicted("not one scalars row a step", expected=closing.steps, actual=closing.scalars.size)
     verify_tree(closing.events, tags.EVENTS_TREE, "list of events")
     verify_digest(closing.final_state, "final state root")
     verify_digest(closing.model_root, "model root")
