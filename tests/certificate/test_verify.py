@@ -152,9 +152,6 @@ CONTRADICTIONS = {
     "profile of a checker": (["checkers", 0, "profile"], flip_hex),
     "replays": (["checkers", 0, "replays"], 0),
     "invented event": (["events"], [INVENTED]),
-        ["events"],
-        [{"step": "1", "kind": "edit", "reason": "", "bytes": encode_base64(encode(Event(0, 1, "edit", "", ZERO)))}],
-    ),
 }
 
 
