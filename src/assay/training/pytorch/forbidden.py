@@ -30,7 +30,8 @@ GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, np.rand
 _OWN_FOLDER = str(Path(__file__).resolve().parents[2])
 _SKIPPED_ROOTS = frozenset({"torch", "numpy", "assay", *sys.stdlib_module_names}) - {"__main__"}
 _CLOCK_FUNCTIONS = frozenset(getattr(time, name) for name in CLOCKS)
-_SEEDING = (torch.manual_seed, torch.seed, torch.set_rng_state, np.random.default_rng, os.urandom)
+_SEEDING = (torch.seed, torch.set_rng_state, np.random.default_rng, os.urandom)
+_TORCH_SEEDING = frozenset({"manual_seed", "seed", "set_rng_state"})
 _RANDOM_MODULES = frozenset({"random", "secrets", "uuid", "numpy.random"})
 
 
@@ -63,10 +64,12 @@ def get_objection(value: Any) -> tuple[str, str] | None:
         return f"reads a clock (time.{value.__name__})", CLOCK_CURE
     if owner in (dt.datetime, dt.date) and value.__name__ in ("now", "utcnow", "today"):
         return f"reads a clock (datetime.{value.__name__})", CLOCK_CURE
-    if any(value is function for function in _SEEDING):
-        return f"calls {value.__name__}", "seed nothing in the step: the run's seed decides every draw"
-    if getattr(value, "__module__", None) in ("secrets", "uuid") and callable(value):
-        return f"draws from {value.__module__}", RANDOM_CURE
+    name, module = getattr(value, "__name__", None), getattr(value, "__module__", None)
+    seeds_torch = module == "torch.random" and name in _TORCH_SEEDING  # torch puts wrappers in their place at times
+    if seeds_torch or any(value is function for function in _SEEDING):
+        return f"calls {name}", "seed nothing in the step: the run's seed decides every draw"
+    if module in ("secrets", "uuid") and callable(value):
+        return f"draws from {module}", RANDOM_CURE
     return _get_torch_objection(value)
 
 

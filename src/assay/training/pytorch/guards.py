@@ -5,7 +5,8 @@ globals, closures, attributes, module flags, hooks, groups of optimizers, global
 the state are no guards: they are inputs of the graph.
 
 Differs: attributes of foreign classes (torch, numpy, the standard library) are not watched, nor is the inside of
-containers beyond `reachable.MAX_ITEMS` elements or `reachable.MAX_DEPTH` levels. `Guards.notes` lists what was left out.
+containers beyond `reachable.MAX_ITEMS` elements or `reachable.MAX_DEPTH` levels. `Guards.notes` lists what was left
+out.
 
 Source: DESIGN, "Soundness gate".
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from operator import attrgetter, call, is_
+from operator import attrgetter, call, is_, itemgetter
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ _SMALLEST = 5e-324
 _ONE = 1.0
 _GLOBAL_HOOKS = tuple(name for name in vars(_module) if name.startswith("_global_") and name.endswith("_hooks"))
 _get_flags = attrgetter("requires_grad", "_backward_hooks", "_post_accumulate_grad_hooks")
+_get_hooks = itemgetter("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _get_version = attrgetter("_version")
 
 MODES: tuple[tuple[str, Callable[[], Any]], ...] = (
@@ -66,6 +68,7 @@ class Guards:
         self._readers = [scope.read for scope in found.scopes]
         self._empty = [container for _, container in found.empty]
         self._parameters = [parameter for _, parameter in found.parameters]
+        self._modules = [attributes for _, attributes in found.modules]
         self._tensors = [tensor for _, tensor in found.tensors]
         self.refresh()
 
@@ -74,6 +77,9 @@ class Guards:
         for scope in self.found.scopes:
             scope.refresh()
         self._expected = self._read()
+        self._names = [list(attributes) for attributes in self._modules]
+        self._sizes = list(map(len, self._modules))
+        self._hooks = [_get_hooks(attributes) for attributes in self._modules]
         self._flags = list(map(_get_flags, self._parameters))
         self._versions = list(map(_get_version, self._tensors))
         self._arrays = [array.tobytes() for _, array in self.found.arrays]
@@ -96,6 +102,8 @@ class Guards:
             self._expected = values  # equal objects: the next call is fast again
         return (
             not any(self._empty)
+            and list(map(len, self._modules)) == self._sizes
+            and list(map(_get_hooks, self._modules)) == self._hooks
             and list(map(call, _MODE_READERS)) == self._modes
             and list(map(_get_flags, self._parameters)) == self._flags
             and list(map(_get_version, self._tensors)) == self._versions
@@ -106,9 +114,14 @@ class Guards:
     def describe_change(self) -> list[str]:
         """Return one line for each thing that has changed: name, old value, new value. Empty if nothing has."""
         lines = [line for scope in self.found.scopes for line in scope.describe_change()]
+        for (label, attributes), names, hooks in zip(self.found.modules, self._names, self._hooks, strict=True):
+            new = [(name, value) for name, value in attributes.items() if name not in names]
+            new += [("_forward_hooks or another dict of hooks", None)] if _get_hooks(attributes) != hooks else []
+            lines += describe_changes(label, [], new)
         for label, container in self.found.empty:
             if container:
-                lines.append(f"{label.replace('{}', '...')}: was empty, has {len(container)} elements")
+                names = ", ".join(map(str, list(container)[:5]))
+                lines.append(f"{label.replace('{}', '...')}: was empty, has {len(container)} elements ({names})")
         modes = [(name, reader()) for name, reader in MODES]
         lines += describe_changes("{}", [(name, old) for (name, _), old in zip(MODES, self._modes, strict=True)], modes)
         for (label, parameter), flags in zip(self.found.parameters, self._flags, strict=True):

@@ -96,6 +96,7 @@ class Reachable:
         scopes: places whose values are guarded.
         empty: containers that must stay empty (hooks, mostly).
         absent: mappings, and names that must not appear in them.
+        modules: name and `__dict__` of each module: no attribute may be added, and the dicts of hooks must stay equal.
         parameters: tensors whose `requires_grad` and hooks are guarded.
         tensors: name to tensor, outside the state, guarded by identity and version.
         arrays: name to small numpy array, guarded by bytes.
@@ -105,6 +106,7 @@ class Reachable:
     scopes: list[Scope] = field(default_factory=list)
     empty: list[tuple[str, Any]] = field(default_factory=list)
     absent: list[tuple[Mapping[str, Any], frozenset[str], str]] = field(default_factory=list)
+    modules: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     parameters: list[tuple[str, torch.Tensor]] = field(default_factory=list)
     tensors: list[tuple[str, torch.Tensor]] = field(default_factory=list)
     arrays: list[tuple[str, np.ndarray]] = field(default_factory=list)
@@ -198,7 +200,9 @@ class Walk:
             self.found.notes.append(f"{label}: a numpy array of {value.nbytes} bytes is not watched for changes")
 
     def _visit_module(self, module: nn.Module, label: str, where: _Where, depth: int) -> None:
-        self.found.scopes.append(scopes.scope_of_mapping(module.__dict__, label + ".{}"))
+        names = [name for name in module.__dict__ if not name.endswith("_hooks")]
+        self.found.scopes.append(scopes.scope_of_keys(module.__dict__, names, label + ".{}"))
+        self.found.modules.append((label + ".{}", module.__dict__))
         self._add(module._modules, label + ".{}")
         self._add(module._parameters, label + ".{}")
         if module._buffers and id(module) in self.state_modules:
@@ -227,7 +231,6 @@ class Walk:
         self._add(optimizer.param_groups, label + ".param_groups[{}]")
         for index, group in enumerate(optimizer.param_groups):
             place = f"{label}.param_groups[{index}]"
-            self.found.scopes.append(scopes.scope_of_items(group.keys(), place + " key {}"))
             self.found.scopes.append(scopes.scope_of_items(group["params"], place + "['params'][{}]"))
             fixed = [name for name, value in group.items() if name == "params" or not _is_rate(value)]
             self.found.scopes.append(scopes.scope_of_keys(group, fixed, place + "['{}']"))

@@ -53,7 +53,7 @@ def show(value: Any) -> str:
     """Return a short description of a value for a message."""
     if isinstance(value, torch.Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
-    if isinstance(value, (bool, int, float, complex, str, bytes, type(None), Missing)):
+    if isinstance(value, (float, complex, np.generic, Missing, *_EXACT)):
         text = repr(value)
         return text if len(text) <= 60 else text[:57] + "..."
     return f"{getattr(value, '__qualname__', None) or type(value).__qualname__} at {id(value):#x}"

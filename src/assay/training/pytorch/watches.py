@@ -123,6 +123,7 @@ def watch_side_effects(guards: Guards) -> Iterator[None]:
         for label, container in guards.found.empty
         if container
     ]
+    lines += [line for line in guards.describe_change() if line not in lines]
     for space, names, label in guards.found.absent:
         lines += [f"{label.replace('{}', name)}: was set" for name in sorted(names) if name in space]
     lines = [line for line in dict.fromkeys(lines) if not line.startswith(exempt)]

@@ -1,0 +1,121 @@
+"""The replay's arithmetic by torch: one state, kept in tensors, and an executor per program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from assay.errors import Refuted
+from assay.protocol.evidence import program as ir
+from assay.protocol.evidence.model_state import AliasTable, TensorRecord
+from assay.training.pytorch.executor import Executor
+from assay.training.pytorch.home import get_bytes
+from assay.training.pytorch.initialiser import run_initialiser
+from assay.training.pytorch.interpreter import interpret
+from assay.training.pytorch.lower import DTYPES, get_type
+from assay.training.state import NO_ALIASES, StateHasher, StateRoots, TensorLayout, hash_tensor
+
+
+class StateUnfit(Refuted):
+    """A program needs a state that the run does not have at this step."""
+
+    code: ClassVar[str] = "replay.state-unfit"
+
+
+def make_tensor(record: TensorRecord, data: bytes | bytearray | memoryview) -> torch.Tensor:
+    """Return the tensor that a record and its bytes describe, in memory of its own."""
+    raw = torch.frombuffer(bytearray(data) or bytearray(1), dtype=torch.uint8)[: record.nbytes].clone()
+    return raw.view(DTYPES[record.dtype]).reshape(record.shape)
+
+
+class TorchBackend:
+    """Implements `replay.Backend`.
+
+    Args:
+        aliases: the alias table of the run.
+    """
+
+    def __init__(self, aliases: AliasTable = NO_ALIASES) -> None:
+        self.aliases = aliases
+        self.tensors: dict[tuple[int, str], torch.Tensor] = {}
+        self._executors: dict[bytes, Executor] = {}
+        self._hasher: StateHasher | None = None
+        self._buffers: list[memoryview] = []
+
+    def make_start(self, program: ir.Program, key: tuple[int, int]) -> tuple[list[TensorRecord], list[bytes]]:
+        """Return records and bytes of the tensors that an initialiser makes, sorted."""
+        made = run_initialiser(program, key)
+        records, data = [], []
+        for (namespace, name), tensor in sorted(made.items(), key=lambda item: (item[0][0], item[0][1].encode())):
+            kind = get_type(tensor)
+            raw = get_bytes(tensor.contiguous()).tobytes()
+            records.append(hash_tensor(namespace, name, kind.dtype, kind.shape, raw))
+            data.append(raw)
+        return records, data
+
+    def set_state(self, records: Sequence[TensorRecord], tensors: Sequence[bytes | bytearray | memoryview]) -> None:
+        """Take over a state; a state of the same tensors is copied into them, so that executors stay bound."""
+        made = {(r.namespace, r.name): make_tensor(r, data) for r, data in zip(records, tensors, strict=True)}
+        same = list(made) == list(self.tensors) and all(
+            get_type(made[key]) == get_type(self.tensors[key]) for key in made
+        )
+        if same:
+            for key, tensor in made.items():
+                self.tensors[key].copy_(tensor)
+            return
+        self._rebind(made)
+
+    def _rebind(self, tensors: dict[tuple[int, str], torch.Tensor]) -> None:
+        self.tensors = dict(sorted(tensors.items(), key=lambda item: (item[0][0], item[0][1].encode())))
+        self._executors = {}
+        kinds = {key: get_type(tensor) for key, tensor in self.tensors.items()}
+        layout = [TensorLayout(*key, kind.dtype, kind.shape) for key, kind in kinds.items()]
+        self._hasher = StateHasher(layout, self.aliases)
+        self._buffers = [memoryview(get_bytes(tensor)) for tensor in self.tensors.values()]
+
+    def run(
+        self,
+        program: ir.Program,
+        batch: Sequence[npt.NDArray[np.generic]],
+        row: Sequence[float],
+        key: tuple[int, int],
+    ) -> list[npt.NDArray[np.generic]]:
+        """Carry out one step on the state and return what it returns.
+
+        Raises:
+            StateUnfit: the program is for another state or another batch.
+        """
+        fields = [torch.from_numpy(array) for array in batch]
+        state = self._collect(program, fields)
+        outputs = [(output.namespace, output.name) for output in program.state_outputs]
+        if all(name in self.tensors for name in outputs):
+            identity = ir.compute_program_id(program)
+            if identity not in self._executors:
+                self._executors[identity] = Executor(program, state, fields)
+            results: Sequence[torch.Tensor] = self._executors[identity].run(fields, row, key)
+        else:
+            changed, results = interpret(program, state, fields, row, key)
+            born = {name: tensor.clone() for name, tensor in zip(outputs, changed, strict=True)}
+            self._rebind({**self.tensors, **born})
+        return [result.contiguous().numpy() for result in results]
+
+    def _collect(self, program: ir.Program, fields: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        state = []
+        for entry in program.state:
+            tensor = self.tensors.get((entry.namespace, entry.name))
+            if tensor is None or get_type(tensor) != entry.type:
+                raise StateUnfit(f"the program needs {entry.name}, which the state does not have in this form")
+            state.append(tensor)
+        if tuple(get_type(field) for field in fields) != program.batch:
+            raise StateUnfit("the program is for another batch", expected=program.batch)
+        return state
+
+    def compute_roots(self) -> StateRoots:
+        """Hash the state."""
+        if self._hasher is None:
+            raise StateUnfit("no state was set")
+        return self._hasher.compute(self._buffers)
