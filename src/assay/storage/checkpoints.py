@@ -211,7 +211,8 @@ class CheckpointStore:
         path = self._get_path(step)
         if self._files.get_kind(path) == "missing":
             kept = self.list_steps()
-            raise CheckpointMissing(f"no checkpoint of step {step}", expected=f"one of {kept}", actual=step)
+            shown = f"one of {kept}" if len(kept) <= 20 else f"one of {len(kept)} from {kept[0]} to {kept[-1]}"
+            raise CheckpointMissing(f"no checkpoint of step {step}", expected=shown, actual=step)
         data = read_file(self._files, path, MAX_BYTES + 32)
         if compute_bulk_digest(data[:-32]) != data[-32:]:
             raise self._damaged(path, "its BLAKE3 does not match")
@@ -221,8 +222,10 @@ class CheckpointStore:
             raise self._damaged(path, str(error)) from None
         if manifest.version != VERSION or manifest.step != step:
             raise self._damaged(path, f"version {manifest.version}, step {manifest.step}")
-        if len(manifest.placements) != len(manifest.records) or any(
-            not 0 <= where.pack < len(manifest.packs) for where in manifest.placements
+        if (
+            len(manifest.placements) != len(manifest.records)
+            or any(not 0 <= where.pack < len(manifest.packs) for where in manifest.placements)
+            or any(record.nbytes < 0 for record in manifest.records)
         ):
             raise self._damaged(path, "the placements do not fit the records")
         if compute_state_root(manifest.records, manifest.aliases) != manifest.state_root:

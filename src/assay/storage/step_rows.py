@@ -187,9 +187,13 @@ class StepReader:
         """
         if not 1 <= step <= len(self._offsets):
             raise RowRefused("no such step", expected=f"1 to {len(self._offsets)}", actual=step)
-        for data in self._iterate_frames(step - 1):
-            return self._decode_row(step - 1, data)
-        raise self._damaged(step - 1, "the file became shorter")
+        position = self._offsets[step - 1]
+        end = self._offsets[step] if step < len(self._offsets) else self.end  # a mark may stand between
+        data = self._files.read_at(self._file, position, end - position)
+        if len(data) < 4:
+            raise self._damaged(step - 1, "the file became shorter")
+        (length,) = _LENGTH.unpack_from(data)
+        return self._decode_row(step - 1, data[: 4 + length + CHECK_BYTES])
 
     def _decode_row(self, row: int, data: bytes) -> StepParts:
         if not _is_whole(data):
