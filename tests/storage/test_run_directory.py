@@ -139,7 +139,9 @@ def test_a_closed_run_takes_nothing(tmp_path):
 
 def test_a_forked_child_neither_writes_nor_keeps_the_lock(tmp_path):
     """A data loader's worker that outlives its parent does not hold the run, and cannot write to it."""
-    run = make_run(tmp_path / "run", 3)
+    run = RunDirectory.create(tmp_path / "run", background=False)
+    for step in range(1, 4):
+        run.steps.append(make_row(step))
     run.steps.sync()
     ready_read, ready_write = os.pipe()
     end_read, end_write = os.pipe()
