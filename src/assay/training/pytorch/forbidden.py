@@ -10,7 +10,6 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, ClassVar
@@ -106,11 +105,3 @@ def get_import_objection(name: str) -> tuple[str, str] | None:
     if name in _RANDOM_MODULES:
         return f"imports {name} in the step", RANDOM_CURE
     return ("imports time in the step", CLOCK_CURE) if name == "time" else None
-
-
-def iterate_code(code: CodeType) -> Iterator[CodeType]:
-    """Yield a code object and those inside it (lambdas, inner functions, comprehensions)."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from iterate_code(constant)

@@ -13,9 +13,9 @@ Source: DESIGN, "Soundness gate".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import chain
-from operator import attrgetter, call, is_, itemgetter
+from operator import attrgetter, call, is_
 from typing import Any
 
 import torch
@@ -23,13 +23,12 @@ from torch import nn
 from torch.nn.modules import module as _module
 
 from assay.training.pytorch.reachable import Reachable, Walk
-from assay.training.pytorch.scopes import MISSING, Scope, describe_changes, is_same_value, show
+from assay.training.pytorch.scopes import MISSING, describe_changes, is_same_value, show
 
 _SMALLEST = 5e-324
 _ONE = 1.0
 _GLOBAL_HOOKS = tuple(name for name in vars(_module) if name.startswith("_global_") and name.endswith("_hooks"))
 _get_flags = attrgetter("requires_grad", "_backward_hooks", "_post_accumulate_grad_hooks")
-_get_hooks = itemgetter("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _get_version = attrgetter("_version")
 
 MODES: tuple[tuple[str, Callable[[], Any]], ...] = (
@@ -59,6 +58,8 @@ class Guards:
     """What a step reads of Python, and how it was.
 
     Attributes:
+        found: what is watched.
+        modes: the values of `MODES` that are expected.
         notes: what is not watched, and what happens only while a step is recorded; one sentence each.
     """
 
@@ -68,7 +69,6 @@ class Guards:
         self._readers = [scope.read for scope in found.scopes]
         self._empty = [container for _, container in found.empty]
         self._parameters = [parameter for _, parameter in found.parameters]
-        self._modules = [attributes for _, attributes in found.modules]
         self._tensors = [tensor for _, tensor in found.tensors]
         self.refresh()
 
@@ -77,13 +77,10 @@ class Guards:
         for scope in self.found.scopes:
             scope.refresh()
         self._expected = self._read()
-        self._names = [list(attributes) for attributes in self._modules]
-        self._sizes = list(map(len, self._modules))
-        self._hooks = [_get_hooks(attributes) for attributes in self._modules]
         self._flags = list(map(_get_flags, self._parameters))
         self._versions = list(map(_get_version, self._tensors))
         self._arrays = [array.tobytes() for _, array in self.found.arrays]
-        self._modes = list(map(call, _MODE_READERS))
+        self.modes = list(map(call, _MODE_READERS))
 
     def _read(self) -> list[Any]:
         return list(chain.from_iterable(map(call, self._readers)))
@@ -102,9 +99,7 @@ class Guards:
             self._expected = values  # equal objects: the next call is fast again
         return (
             not any(self._empty)
-            and list(map(len, self._modules)) == self._sizes
-            and list(map(_get_hooks, self._modules)) == self._hooks
-            and list(map(call, _MODE_READERS)) == self._modes
+            and list(map(call, _MODE_READERS)) == self.modes
             and list(map(_get_flags, self._parameters)) == self._flags
             and list(map(_get_version, self._tensors)) == self._versions
             and all(space.keys().isdisjoint(names) for space, names, _ in self.found.absent)
@@ -114,23 +109,19 @@ class Guards:
     def describe_change(self) -> list[str]:
         """Return one line for each thing that has changed: name, old value, new value. Empty if nothing has."""
         lines = [line for scope in self.found.scopes for line in scope.describe_change()]
-        for (label, attributes), names, hooks in zip(self.found.modules, self._names, self._hooks, strict=True):
-            new = [(name, value) for name, value in attributes.items() if name not in names]
-            new += [("_forward_hooks or another dict of hooks", None)] if _get_hooks(attributes) != hooks else []
-            lines += describe_changes(label, [], new)
         for label, container in self.found.empty:
             if container:
                 names = ", ".join(map(str, list(container)[:5]))
                 lines.append(f"{label.replace('{}', '...')}: was empty, has {len(container)} elements ({names})")
         modes = [(name, reader()) for name, reader in MODES]
-        lines += describe_changes("{}", [(name, old) for (name, _), old in zip(MODES, self._modes, strict=True)], modes)
+        lines += describe_changes("{}", [(name, old) for (name, _), old in zip(MODES, self.modes, strict=True)], modes)
         for (label, parameter), flags in zip(self.found.parameters, self._flags, strict=True):
             for name, old, new in zip(("requires_grad", "hooks", "hooks"), flags, _get_flags(parameter), strict=True):
                 if old is not new and old != new:
                     lines.append(f"{name} of {label}: {show(old)} -> {show(new)}")
         for (label, tensor), version in zip(self.found.tensors, self._versions, strict=True):
             if tensor._version != version:
-                lines.append(f"{label}: a tensor that is not part of the models was written")
+                lines.append(f"{label}: a tensor outside the models was written (make it a buffer, or pass its module)")
         for space, names, label in self.found.absent:
             lines += [
                 f"{label.replace('{}', name)}: {show(MISSING)} -> {show(space[name])}"
@@ -141,11 +132,6 @@ class Guards:
             if array.tobytes() != data:
                 lines.append(f"{label}: the numpy array was written")
         return list(dict.fromkeys(lines))
-
-    @property
-    def scopes(self) -> Sequence[Scope]:
-        """The guarded places."""
-        return self.found.scopes
 
 
 def collect_guards(

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from assay.training.pytorch import forbidden, scopes
+from assay.training.pytorch import code_reading, forbidden, scopes
 from assay.training.pytorch.forbidden import StepRefused
 from assay.training.pytorch.scopes import MISSING, Scope
 
@@ -50,32 +50,6 @@ def _is_rate(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _get_slots(kind: type) -> list[str]:
-    slots = kind.__dict__.get("__slots__", ())
-    return [name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__")]
-
-
-def _unwrap(value: Any) -> FunctionType | None:
-    """Return the function in an entry of a class, or None."""
-    if isinstance(value, (staticmethod, classmethod)):
-        value = value.__func__
-    elif isinstance(value, property):
-        value = value.fget
-    elif isinstance(value, functools.cached_property):
-        value = value.func
-    return value if isinstance(value, FunctionType) else None
-
-
-def _get_chain(instructions: list[dis.Instruction], place: int) -> list[str]:
-    """Return the attributes that are read right after the name at `place`, as in `a.b.c`."""
-    chain = []
-    for instruction in instructions[place + 1 :]:
-        if instruction.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
-            break
-        chain.append(instruction.argval)
-    return chain
-
-
 @dataclass(frozen=True, slots=True)
 class _Where:
     """A line of code, and whether it certainly belongs to the step."""
@@ -96,7 +70,7 @@ class Reachable:
         scopes: places whose values are guarded.
         empty: containers that must stay empty (hooks, mostly).
         absent: mappings, and names that must not appear in them.
-        modules: name and `__dict__` of each module: no attribute may be added, and the dicts of hooks must stay equal.
+        modules: label and module, of each module.
         parameters: tensors whose `requires_grad` and hooks are guarded.
         tensors: name to tensor, outside the state, guarded by identity and version.
         arrays: name to small numpy array, guarded by bytes.
@@ -106,7 +80,7 @@ class Reachable:
     scopes: list[Scope] = field(default_factory=list)
     empty: list[tuple[str, Any]] = field(default_factory=list)
     absent: list[tuple[Mapping[str, Any], frozenset[str], str]] = field(default_factory=list)
-    modules: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    modules: list[tuple[str, nn.Module]] = field(default_factory=list)
     parameters: list[tuple[str, torch.Tensor]] = field(default_factory=list)
     tensors: list[tuple[str, torch.Tensor]] = field(default_factory=list)
     arrays: list[tuple[str, np.ndarray]] = field(default_factory=list)
@@ -200,9 +174,8 @@ class Walk:
             self.found.notes.append(f"{label}: a numpy array of {value.nbytes} bytes is not watched for changes")
 
     def _visit_module(self, module: nn.Module, label: str, where: _Where, depth: int) -> None:
-        names = [name for name in module.__dict__ if not name.endswith("_hooks")]
-        self.found.scopes.append(scopes.scope_of_keys(module.__dict__, names, label + ".{}"))
-        self.found.modules.append((label + ".{}", module.__dict__))
+        self.found.modules.append((label + ".{}", module))
+        self.found.scopes.append(scopes.scope_of_mapping(module.__dict__, label + ".{}"))
         self._add(module._modules, label + ".{}")
         self._add(module._parameters, label + ".{}")
         if module._buffers and id(module) in self.state_modules:
@@ -261,7 +234,7 @@ class Walk:
             self._add(own, label + ".{}")
             for name, item in own.items():
                 self._visit(item, f"{label}.{name}", where, depth + 2, name)
-        slots = [name for kind in type(value).__mro__ for name in _get_slots(kind) if hasattr(value, name)]
+        slots = [name for kind in type(value).__mro__ for name in code_reading.get_slots(kind) if hasattr(value, name)]
         if slots:
             self.found.scopes.append(scopes.scope_of_attributes(value, slots, label + ".{}"))
             for name in slots:
@@ -290,7 +263,7 @@ class Walk:
             self._seen[(id(base), "class")] = base  # type: ignore[index]
             self.found.scopes.append(scopes.scope_of_mapping(base.__dict__, f"{base.__qualname__}.{{}}"))
             for name, value in base.__dict__.items():
-                method = _unwrap(value)
+                method = code_reading.unwrap(value)
                 if method is None:
                     if not name.startswith("__"):
                         self._visit(value, f"{base.__qualname__}.{name}", where, depth + 1, name)
@@ -329,7 +302,7 @@ class Walk:
             self.found.scopes.append(scopes.scope_of_cells(cells, list(closure), f"closure variable {{}} ({file})"))
             for name, value in closure.items():
                 self._visit(value, name, own, 0)
-        for code in forbidden.iterate_code(function.__code__):
+        for code in code_reading.iterate_code(function.__code__):
             self._scan(code, function.__globals__, closure, where.certain)
 
     def _scan(self, code: CodeType, space: dict[str, Any], closure: dict[str, Any], certain: bool) -> None:  # noqa: FBT001
@@ -341,7 +314,7 @@ class Walk:
         for place, instruction in enumerate(instructions):
             line = (instruction.positions.lineno if instruction.positions else None) or line
             where = _Where(code.co_filename, line, certain)
-            chain = _get_chain(instructions, place)
+            chain = code_reading.get_chain(instructions, place)
             if instruction.opname == "LOAD_FAST" and instruction.argval == first_local and certain and chain:
                 self._learn_self_name(chain[0])
             if instruction.opname == "IMPORT_NAME":

@@ -21,7 +21,6 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from assay.training.pytorch.forbidden import CLOCK_CURE, CLOCKS, RANDOM_CURE, StepRefused
 from assay.training.pytorch.guards import Guards
-from assay.training.pytorch.scopes import Items, Scope, describe_changes
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[2])
 _LIBRARIES = (
@@ -106,49 +105,37 @@ def watch_python_randomness() -> Iterator[None]:
 def watch_side_effects(guards: Guards) -> Iterator[None]:
     """Refuse a body that changes what the guards watch: a graph would not repeat the change.
 
-    Entering takes everything as it is; leaving compares, and takes the state after as expected. Tensors of the models
-    and of the optimizers may change. So may the attribute that torch's older weight and spectral norm set at each call.
+    Entering takes everything as it is; leaving compares, and takes what is there then as expected (but for the global
+    modes). Tensors of the models and optimizers may change. So may the attribute that the older weight and spectral
+    norm of torch set at each call.
 
     Raises:
         StepRefused: names each attribute, global, element or closure variable with its old and new value.
     """
+    modes = guards.modes
     guards.refresh()
-    before = [(scope, scope.expected) for scope in guards.scopes]
-    exempt = _get_exempt_lines(guards)
-    versions = [tensor._version for _, tensor in guards.found.tensors]
-    yield
-    lines = [line for scope, items in before for line in _describe(scope, items)]
-    lines += [
-        f"{label.replace('{}', '...')}: was empty, has {len(container)} elements"
-        for label, container in guards.found.empty
-        if container
-    ]
-    lines += [line for line in guards.describe_change() if line not in lines]
-    for space, names, label in guards.found.absent:
-        lines += [f"{label.replace('{}', name)}: was set" for name in sorted(names) if name in space]
-    lines = [line for line in dict.fromkeys(lines) if not line.startswith(exempt)]
-    for (label, tensor), version in zip(guards.found.tensors, versions, strict=True):
-        if tensor._version != version:
-            lines.append(f"{label}: a tensor outside the models was written (make it a buffer, or pass its module)")
+    try:
+        yield
+        exempt = _get_exempt_lines(guards)
+        lines = [line for line in guards.describe_change() if not line.startswith(exempt)]
+    finally:
+        guards.refresh()
+        guards.modes = modes
     if lines:
         raise StepRefused(
             f"the step changes Python objects, which a graph would not repeat: {lines[0].partition(': ')[0]}",
-            expected="a step that changes tensors alone",
+            expected="a step that changes tensors of its models and nothing else",
             actual="; ".join(lines[:10]),
             next_step=_CHANGE_CURE,
         )
-    guards.refresh()
-
-
-def _describe(scope: Scope, before: Items) -> list[str]:
-    return describe_changes(scope.label, before, scope.list_items())
 
 
 def _get_exempt_lines(guards: Guards) -> tuple[str, ...]:
     """Return how lines about attributes begin that torch's older weight and spectral norm set at every call."""
-    exempt = []
-    for scope in guards.scopes:
-        hooks = dict(scope.expected).get("_forward_pre_hooks")
-        found = hooks.values() if isinstance(hooks, dict) else ()
-        exempt += [f"{scope.label.replace('{}', hook.name)}:" for hook in found if isinstance(hook, _LEGACY_NORMS)]
+    exempt = [
+        f"{label.replace('{}', hook.name)}:"
+        for label, module in guards.found.modules
+        for hook in module._forward_pre_hooks.values()
+        if isinstance(hook, _LEGACY_NORMS)
+    ]
     return tuple(exempt) or ("\0",)

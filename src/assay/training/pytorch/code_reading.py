@@ -1,0 +1,47 @@
+"""Reading code objects and classes.
+
+Source: DESIGN, "Soundness gate".
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+from collections.abc import Iterator
+from types import CodeType, FunctionType
+from typing import Any
+
+
+def iterate_code(code: CodeType) -> Iterator[CodeType]:
+    """Yield a code object and those inside it (lambdas, inner functions, comprehensions)."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from iterate_code(constant)
+
+
+def get_slots(kind: type) -> list[str]:
+    """Return the names of the slots that a class itself defines."""
+    slots = kind.__dict__.get("__slots__", ())
+    return [name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__")]
+
+
+def unwrap(value: Any) -> FunctionType | None:
+    """Return the function behind an entry of a class (method, property, static method), or None."""
+    if isinstance(value, (staticmethod, classmethod)):
+        value = value.__func__
+    elif isinstance(value, property):
+        value = value.fget
+    elif isinstance(value, functools.cached_property):
+        value = value.func
+    return value if isinstance(value, FunctionType) else None
+
+
+def get_chain(instructions: list[dis.Instruction], place: int) -> list[str]:
+    """Return the attributes that are read right after the name at `place`, as in `a.b.c`."""
+    chain = []
+    for instruction in instructions[place + 1 :]:
+        if instruction.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+            break
+        chain.append(instruction.argval)
+    return chain
