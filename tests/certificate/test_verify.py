@@ -157,7 +157,7 @@ CONTRADICTIONS = {
 
 @pytest.mark.parametrize("case", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
 def test_what_contradicts_its_own_evidence_is_refuted(case):
-    """A trusted key signs a claim that its own evidence contradicts: refuted (CRT-10 to CRT-22)."""
+    """A trusted key signs a claim that its own evidence contradicts: refuted (CRT-10 to CRT-23)."""
     changed = rewrite(make_certificate(), change_predicate(*case))
     with pytest.raises(Refuted):
         verify(changed)
@@ -193,7 +193,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("case", MALFORMED.values(), ids=MALFORMED)
 def test_what_has_no_form_is_malformed(case):
-    """What cannot be read is malformed, whoever signed it: never a refutation (CRT-26)."""
+    """What cannot be read is malformed, whoever signed it: never a refutation (CRT-7, CRT-9, CRT-26)."""
     changed = rewrite(make_certificate(), change_predicate(*case))
     with pytest.raises(MalformedEvidence):
         verify(changed)

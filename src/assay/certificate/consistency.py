@@ -2,7 +2,7 @@
 
 Each function is one step of `verify.verify_certificate`, which lists them.
 
-Source: FORMATS, "The training certificate"; `spec/certificate.md`, chapters 3 and 4.
+Source: FORMATS, "The training certificate"; `spec/certificate.md`, CRT-7 to CRT-23.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def expect(what: str, derived: object, claimed: object) -> None:
 
 
 def check_documents(predicate: Predicate) -> tuple[Plan, ClosingRecord, Profile]:
-    """Open plan, closing record and profile; derive their ids and renderings; follow the links between them."""
+    """Open plan, closing record and profile; derive ids and renderings; follow the links (CRT-10, CRT-11)."""
     plan = open_document(predicate.plan, Plan)
     closing = open_document(predicate.closing, ClosingRecord)
     profile = open_document(predicate.profile, Profile)
@@ -102,7 +102,7 @@ def _check_document(name: str, document: Document, record: Record, identifier: b
 
 
 def check_recorder(predicate: Predicate, closing: ClosingRecord) -> bytes:
-    """Check the recorder's signature over transcript root and closing record; return its key."""
+    """Check the recorder's signature over transcript root and closing record; return its key (CRT-12)."""
     key = decode_hex(predicate.recorder.key, "recorder's key")
     try:
         verify_run_signature(key, closing, decode_base64(predicate.recorder.signature))
@@ -112,7 +112,7 @@ def check_recorder(predicate: Predicate, closing: ClosingRecord) -> bytes:
 
 
 def check_roots(predicate: Predicate, plan: Plan, closing: ClosingRecord) -> None:
-    """Follow the proofs: first leaf → plan and start; last leaf → final state → model root."""
+    """Follow the proofs: first leaf → plan and start; last leaf → final state → model root (CRT-13)."""
     roots = predicate.roots
     expect("transcript root", closing.transcript.root.hex(), roots.transcript)
     expect("final state root", closing.final_state.hex(), roots.final_state)
@@ -147,7 +147,7 @@ def _check_inclusion(tree: MerkleRoot, leaf: bytes, index: int, proof: LeafProof
 
 
 def check_start(predicate: Predicate, plan: Plan) -> None:
-    """Compare the claim about the start with the plan."""
+    """Compare the claim about the start with the plan (CRT-14)."""
     claim = predicate.start
     expect("kind of the start", START_KINDS[type(plan.start)], claim.kind)
     if isinstance(plan.start, DeclaredStart):
@@ -157,7 +157,7 @@ def check_start(predicate: Predicate, plan: Plan) -> None:
 
 
 def check_level(predicate: Predicate, plan: Plan, closing: ClosingRecord) -> int:
-    """Derive N, level and chances from plan, closing record and findings; return how many intervals were recomputed."""
+    """Derive N, level and chances (CRT-15 to CRT-19), and return how many intervals were recomputed."""
     intervals = compute_interval_count(plan, closing)
     expect("number of intervals", intervals, predicate.intervals)
     recomputed = check_findings(predicate.findings, intervals, predicate.sampled)
@@ -171,7 +171,7 @@ def check_level(predicate: Predicate, plan: Plan, closing: ClosingRecord) -> int
 
 
 def check_programs(predicate: Predicate, closing: ClosingRecord) -> None:
-    """Compare the summary of programs with the closing record."""
+    """Compare the summary of programs with the closing record (CRT-20)."""
     derived = [(use.program.hex(), str(use.first_step)) for use in closing.programs]
     expect("list of programs", derived, [(summary.id, summary.first_step) for summary in predicate.programs])
 
@@ -192,7 +192,7 @@ def derive_evaluation(evaluation: Evaluation, check: Check, overlap: str) -> Eva
 
 
 def check_evaluations(predicate: Predicate, closing: ClosingRecord) -> None:
-    """Compare the evaluations, value by value, with the closing record."""
+    """Compare the evaluations, value by value, with the closing record (CRT-21)."""
     expect("number of evaluations", len(closing.evaluations), len(predicate.evaluations))
     for evaluation, claim in zip(closing.evaluations, predicate.evaluations, strict=True):
         if claim.overlap != NOT_COMPUTED:
@@ -221,7 +221,7 @@ def check_events(predicate: Predicate, closing: ClosingRecord) -> None:
 
 
 def check_subjects(statement: Statement) -> AliasTable:
-    """Compare the subjects with the predicate, and return the alias table of the model."""
+    """Compare the subjects with the predicate, and return the alias table of the model (CRT-7, CRT-23)."""
     predicate, model = statement.predicate, statement.predicate.model
     derived = [("model", {MODEL_ROOT_DIGEST: predicate.roots.model})]
     for file in model.files:
@@ -255,7 +255,7 @@ def _check_names(predicate: Predicate) -> AliasTable:
 
 
 def check_decimal(text: str, what: str) -> int:
-    """Return the number below 2**63 that a decimal string in its one form says.
+    """Return the number below 2**63 that a decimal string in its one form says (CRT-9).
 
     Raises:
         MalformedEvidence: anything else.
@@ -266,7 +266,7 @@ def check_decimal(text: str, what: str) -> int:
 
 
 def check_signers(statement: Statement, signers: set[bytes]) -> None:
-    """Compare the keys that signed with the checkers that the statement names: no signature more, none less.
+    """Compare the keys that signed with the checkers that the statement names: no signature more, none less (CRT-8).
 
     Raises:
         MalformedEvidence: they differ, or checkers are not sorted by key.

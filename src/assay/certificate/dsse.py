@@ -1,7 +1,7 @@
 """The envelope: DSSE with one canonical JSON form.
 
 Source: DSSE protocol 1.0, "Pre-Authentication Encoding"; RFC 8785; FORMATS, "The training certificate";
-`spec/certificate.md`.
+`spec/certificate.md`, CRT-1 to CRT-4.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The findings of an audit, and what follows from them: level of evidence, sample size, chances.
 
-Source: FORMATS, "The training certificate"; `spec/certificate.md`, clauses 3.8 to 3.11.
+Source: FORMATS, "The training certificate"; `spec/certificate.md`, CRT-15 to CRT-19.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class FindingRecord(Record, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 def compute_interval_count(plan: Plan, closing: ClosingRecord) -> int:
-    """Return N, the number of intervals; only the last may be shorter.
+    """Return N, the number of intervals (CRT-15); only the last may be shorter.
 
     Raises:
         MalformedCertificate: no steps, an interval without length, or more intervals than `MAX_INTERVALS`.
@@ -58,7 +58,7 @@ def compute_findings_root(findings: Sequence[FindingClaim]) -> bytes:
 
 
 def summarise_findings(findings: Sequence[FindingClaim]) -> FindingsClaim:
-    """Return findings as the predicate lists them: all, or a tree and those that did not match.
+    """Return findings as the predicate lists them: all, or a tree and those that did not match (CRT-17).
 
     Raises:
         MalformedCertificate: more than `MAX_LISTED` findings did not match.
@@ -74,19 +74,19 @@ def summarise_findings(findings: Sequence[FindingClaim]) -> FindingsClaim:
 
 
 def count_sampled(findings: Sequence[FindingClaim]) -> int:
-    """Return s: how many findings were drawn uniformly, or taken all."""
+    """Return s: how many findings were drawn uniformly, or taken all (CRT-16)."""
     return sum(finding.kind in COUNTED for finding in findings)
 
 
 def compute_level(recomputed: int, programs: int) -> Level:
-    """Return the level of evidence that findings and programs give."""
+    """Return the level of evidence that findings and programs give (CRT-19)."""
     if recomputed:
         return "recomputed"
     return "replayable" if programs else "observed"
 
 
 def compute_chances(intervals: int, sampled: int) -> ChancesClaim:
-    """Return the two chances of a check of `sampled` of `intervals` intervals, alone (no quorum).
+    """Return the two chances of a check of `sampled` of `intervals` intervals, alone: no quorum (CRT-18).
 
     Raises:
         MalformedEvidence: more intervals than a run may have, or more sampled than there are.
@@ -102,7 +102,7 @@ def compute_chances(intervals: int, sampled: int) -> ChancesClaim:
 
 
 def check_findings(findings: FindingsClaim, intervals: int, sampled: int) -> int:
-    """Check the findings of a certificate among each other.
+    """Check the findings of a certificate among each other (CRT-16, CRT-17).
 
     Args:
         findings: what the certificate lists.

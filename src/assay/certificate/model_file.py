@@ -4,7 +4,7 @@
 sorted by name (UTF-8, bytewise), members in the order dtype, shape, data_offsets, no white space, no metadata. The
 data follow in the same order without padding, gap or overlap. Tied weights are stored once.
 
-Source: FORMATS, "Model file"; `spec/model-file.md`.
+Source: FORMATS, "Model file"; `spec/model-file.md`, MFL-1 to MFL-7.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ _decoder = msgspec.json.Decoder(dict[str, _Entry])
 
 
 def compute_nbytes(spec: TensorSpec) -> int:
-    """Return the number of bytes of a tensor.
+    """Return the number of bytes of a tensor (MFL-5).
 
     Raises:
         MalformedModelFile: name, element type or shape is none that a model file may hold.
@@ -115,7 +115,7 @@ def compute_nbytes(spec: TensorSpec) -> int:
 
 
 def encode_header(specs: Sequence[TensorSpec]) -> bytes:
-    """Return the canonical header of these tensors, which are sorted by name.
+    """Return the canonical header of these tensors, which are sorted by name (MFL-3).
 
     Raises:
         MalformedModelFile: not sorted, not unique, too large, or a tensor that a model file may not hold.
@@ -246,7 +246,7 @@ def scan_model(stream: Reader, receive: Callable[[TensorSpec, bytes], None] | No
 
 
 def get_file_name(name: str, all_names: Iterable[str]) -> str:
-    """Return the name in the file of a tensor of the state: without `0/` when there is one model only."""
+    """Return the name in the file of a tensor of the state: without `0/` when there is one model only (MFL-6)."""
     return name.removeprefix("0/") if all(other.startswith("0/") for other in all_names) else name
 
 
@@ -256,7 +256,7 @@ def compute_file_root(
     buffers: Sequence[str],
     aliases: AliasTable,
 ) -> bytes:
-    """Return the model root of the tensors of a file.
+    """Return the model root of the tensors of a file (MFL-7).
 
     Args:
         tensors: what `scan_model` found.

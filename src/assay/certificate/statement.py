@@ -4,7 +4,7 @@ Integers that may exceed 2**53 - 1 and all reals are strings. Nothing is optiona
 ("none", "not computed").
 
 Source: in-toto Attestation Framework, Statement v1; FORMATS, "The training certificate"; `spec/certificate.md`,
-chapters 2 and 3.
+CRT-5 to CRT-23.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ class _AnyStatement(msgspec.Struct, frozen=True):
 
 
 def decode_statement(payload: bytes) -> Statement:
-    """Return the statement that a payload holds.
+    """Return the statement that a payload holds (CRT-5, CRT-6).
 
     Raises:
         NewerFormat: a training certificate of a later version.
@@ -287,7 +287,7 @@ def decode_statement(payload: bytes) -> Statement:
 
 
 def render(value: object) -> Any:
-    """Return a record as plain JSON values for people: integers as decimal strings, bytes as hex.
+    """Return a record as plain JSON values for people: integers as decimal strings, bytes as hex (CRT-11).
 
     A choice between records shows which one as "kind". The value of a metric is shown as its binary64.
     """
@@ -308,7 +308,7 @@ def render(value: object) -> Any:
 
 
 def render_bits(bits: int) -> str:
-    """Return the shortest decimal of a binary64 that is given by its bits.
+    """Return the shortest decimal of a binary64 that is given by its bits (CRT-9).
 
     Raises:
         MalformedCertificate: no 64-bit number.

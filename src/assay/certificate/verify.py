@@ -20,7 +20,7 @@ The steps, in the order in which they are taken:
 Steps 5 to 11 refute only what a trusted key stands behind: a contradiction in a certificate that nobody trusted
 signed proves nothing, and is reported as signers unknown. Otherwise anybody could have anything "refuted".
 
-Source: FORMATS, "The training certificate"; `spec/certificate.md`, chapters 4 to 6.
+Source: FORMATS, "The training certificate"; `spec/certificate.md`, CRT-24 to CRT-30.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def verify_certificate(data: bytes, model: Reader | None, policy: TrustPolicy) -
 
 
 def _verify_signatures(payload: bytes, signatures: dict[bytes, bytes], policy: TrustPolicy) -> bool:
-    """Step 2. Return whether a trusted key signed."""
+    """Step 2 (CRT-3, CRT-25). Return whether a trusted key signed."""
     message = compute_pae(PAYLOAD_TYPE, payload)
     failed = []
     for key, signature in signatures.items():
@@ -104,7 +104,7 @@ def _verify_signatures(payload: bytes, signatures: dict[bytes, bytes], policy: T
 
 
 def _verify_claims(statement: Statement, model: Reader | None, policy: TrustPolicy) -> Findings:
-    """Steps 5 to 11."""
+    """Steps 5 to 11 (CRT-10 to CRT-24)."""
     predicate = statement.predicate
     plan, closing, profile = consistency.check_documents(predicate)  # 5
     recorder = consistency.check_recorder(predicate, closing)  # 6
@@ -124,7 +124,7 @@ def _verify_claims(statement: Statement, model: Reader | None, policy: TrustPoli
 
 
 def _verify_model(statement: Statement, aliases: AliasTable, stream: Reader) -> ModelFile:
-    """Step 11. No more bytes are read than the largest certified file has, and one."""
+    """Step 11 (CRT-24). No more bytes are read than the largest certified file has, and one."""
     claim, root = statement.predicate.model, statement.predicate.roots.model
     bounded = _Bounded(stream, max((int(file.size) for file in claim.files), default=2**63))
     try:
@@ -173,7 +173,7 @@ class _Bounded:
 
 
 def _verify_trust(findings: Findings, policy: TrustPolicy) -> None:
-    """Step 12."""
+    """Step 12 (CRT-27, CRT-28)."""
     trusted = [signer for signer in findings.signers if signer.name]
     if not trusted:
         raise SignersUnknown(

@@ -1,6 +1,6 @@
 """What a certificate proves and what it does not, in sentences. No sentence claims more than FORMATS allows.
 
-Source: FORMATS, "What it may claim"; `spec/certificate.md`, chapter 7.
+Source: FORMATS, "What it may claim"; `spec/certificate.md`, CRT-31.
 """
 
 from __future__ import annotations
