@@ -515,6 +515,68 @@ def test_a_counter_in_a_closure_is_refused():
         step(1)
 
 
+@pytest.mark.parametrize("period", [1, 1000])
+def test_a_scheduler_that_is_stepped_in_the_body_is_refused(period):
+    """A graph would not step it; also where the rate does not change at the recorded step."""
+    setup = build()
+    scheduler = torch.optim.lr_scheduler.StepLR(setup.optimizer, period)
+
+    def step(batch):
+        setup.step(batch)
+        scheduler.step()
+
+    guards = collect_guards(step, [setup.net], [setup.optimizer])
+    with pytest.raises(StepRefused, match="scheduler") as caught, watch_side_effects(guards):
+        step(get_batch())
+    assert ("'lr'" in caught.value.actual) == (period == 1)
+
+
+class Trainer:
+    """Keeps everything in one object, as many scripts do."""
+
+    def __init__(self):
+        self.net = nn.Linear(2, 2)
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.1)
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 1)
+        self.generator = np.random.default_rng(0)
+        self.weight = 1.0
+        self.epoch = 0
+
+    def train_step(self, x):
+        loss = self.net(x).sum() * self.weight
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def end_epoch(self):
+        self.scheduler.step()
+        self.epoch += 1
+
+
+def test_only_attributes_that_the_step_names_are_guarded():
+    """What the rest of an object keeps for the loop around the step may change; what the step reads may not."""
+    trainer = Trainer()
+    guards = collect_guards(trainer.train_step, [trainer.net], [trainer.optimizer])
+    with watch_side_effects(guards):
+        trainer.train_step(torch.ones(2))
+    trainer.end_epoch()
+    assert guards.holds(), guards.describe_change()
+    trainer.weight = 2.0
+    assert not guards.holds()
+
+
+def test_reading_attributes_by_computed_names_guards_them_all():
+    """With getattr() no name is safe to leave out."""
+    setting = Config()
+
+    def step(x):
+        return x * getattr(setting, "temper" + "ature")
+
+    guards = collect_guards(step, [], [])
+    setting.temperature = 3.0
+    assert not guards.holds()
+
+
 def test_an_attribute_that_forward_sets_is_refused():
     """A module that keeps its last output would keep a stale one."""
 

@@ -1,10 +1,11 @@
 """What a step can reach in Python: its code, the functions that it calls, modules, settings, objects.
 
-The walk starts at the step, the models and the optimizers. It follows names read by code (globals, closures, defaults),
-attributes of modules and of plain objects, and methods whose names occur in code that was reached. It does not enter
-torch, numpy, the standard library or assay. Code is *certain* if it is the step itself, a function that certain code
-reads by name, a module's `forward`, or a method that certain code calls on `self`; only certain code is refused for
-what it merely mentions. Other code gives notes: what it really does is seen while a step is recorded (`watches`).
+The walk starts at the step, the models and the optimizers. It follows names read by code (globals, closures,
+defaults), attributes of modules, and those attributes of plain objects and methods whose names occur in code that was
+reached. It does not enter torch, numpy, the standard library or assay. Code is *certain* if it is the step itself, a
+function that certain code reads by name, a module's `forward`, or a method that certain code calls on `self`. Only
+certain code is refused for what it merely mentions; other code gives notes: what it does is seen while a step is
+recorded (`watches`).
 
 Source: DESIGN, "Soundness gate".
 """
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from assay.training.pytorch import code_reading, forbidden, scopes
 from assay.training.pytorch.forbidden import StepRefused
@@ -36,10 +38,11 @@ MAX_ARRAY_BYTES = 4096
 _BASE_MODULE = frozenset(nn.Module().__dict__)
 _HOOKS = tuple(name for name in nn.Module().__dict__ if name.endswith("_hooks") and "state_dict" not in name)
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, np.generic, range)
-_DATA_CLASSES = (SimpleNamespace, argparse.Namespace)
+_DATA_CLASSES = (SimpleNamespace, argparse.Namespace, LRScheduler)
 _CALLED_BY_LANGUAGE = frozenset(
     {"__call__", "__getitem__", "__len__", "__iter__", "__enter__", "__exit__", "__getattr__"}
 )
+_READ_ANYTHING = frozenset({"getattr", "vars", "__dict__"})
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "LOAD_DEREF", "STORE_DEREF"})
 
 
@@ -70,6 +73,7 @@ class Reachable:
         scopes: places whose values are guarded.
         empty: containers that must stay empty (hooks, mostly).
         absent: mappings, and names that must not appear in them.
+        optimizers: label and optimizer, of each optimizer.
         modules: label and module, of each module.
         parameters: tensors whose `requires_grad` and hooks are guarded.
         tensors: name to tensor, outside the state, guarded by identity and version.
@@ -80,6 +84,7 @@ class Reachable:
     scopes: list[Scope] = field(default_factory=list)
     empty: list[tuple[str, Any]] = field(default_factory=list)
     absent: list[tuple[Mapping[str, Any], frozenset[str], str]] = field(default_factory=list)
+    optimizers: list[tuple[str, torch.optim.Optimizer]] = field(default_factory=list)
     modules: list[tuple[str, nn.Module]] = field(default_factory=list)
     parameters: list[tuple[str, torch.Tensor]] = field(default_factory=list)
     tensors: list[tuple[str, torch.Tensor]] = field(default_factory=list)
@@ -105,7 +110,8 @@ class Walk:
         self._seen: dict[int, Any] = {}  # keeps what was seen alive: an id is used once
         self._names: set[str] = set()
         self._self_names: set[str] = {"forward"}
-        self._waiting: dict[str, list[tuple[Any, str]]] = defaultdict(list)
+        self._waiting: dict[str, list[Callable[[], None]]] = defaultdict(list)
+        self._objects: list[tuple[dict[str, Any], str]] = []
         self._globals: dict[int, tuple[dict[str, Any], set[str], str]] = {}
         self._doubtful: list[tuple[str, str, tuple[str, str]]] = []
         self._work: deque[Callable[[], None]] = deque()
@@ -123,6 +129,7 @@ class Walk:
         while self._work:
             self._work.popleft()()
         self._guard_globals()
+        self._guard_objects()
         for name, label, (reason, cure) in self._doubtful:
             if name in self._names:
                 raise StepRefused(f"{label}: the step {reason}", next_step=cure)
@@ -201,6 +208,7 @@ class Walk:
         self._visit_class(type(module), where, depth)
 
     def _visit_optimizer(self, optimizer: torch.optim.Optimizer, label: str, _where: _Where, _depth: int) -> None:
+        self.found.optimizers.append((label, optimizer))
         self._add(optimizer.param_groups, label + ".param_groups[{}]")
         for index, group in enumerate(optimizer.param_groups):
             place = f"{label}.param_groups[{index}]"
@@ -230,10 +238,16 @@ class Walk:
             self.found.notes.append(f"{label}: too deep to be watched")
             return
         own = getattr(value, "__dict__", None)
-        if own is not None:
+        if own is not None and isinstance(value, LRScheduler):  # its own code is not followed: it may read anything
             self._add(own, label + ".{}")
-            for name, item in own.items():
-                self._visit(item, f"{label}.{name}", where, depth + 2, name)
+        elif own is not None:
+            self._objects.append((own, label + ".{}"))
+        for name, item in (own or {}).items():
+            visit = functools.partial(self._visit, item, f"{label}.{name}", where, depth + 2, name)
+            if name in self._names or isinstance(value, LRScheduler):
+                visit()
+            else:
+                self._waiting[name].append(visit)
         slots = [name for kind in type(value).__mro__ for name in code_reading.get_slots(kind) if hasattr(value, name)]
         if slots:
             self.found.scopes.append(scopes.scope_of_attributes(value, slots, label + ".{}"))
@@ -270,7 +284,8 @@ class Walk:
                 elif name in self._self_names or name in _CALLED_BY_LANGUAGE or name in self._names:
                     self._visit_method(method, f"{base.__qualname__}.{name}", name)
                 else:
-                    self._waiting[name].append((method, f"{base.__qualname__}.{name}"))
+                    visit = functools.partial(self._visit_method, method, f"{base.__qualname__}.{name}", name)
+                    self._waiting[name].append(visit)
 
     def _visit_method(self, method: FunctionType, label: str, name: str) -> None:
         code = method.__code__
@@ -316,7 +331,8 @@ class Walk:
             where = _Where(code.co_filename, line, certain)
             chain = code_reading.get_chain(instructions, place)
             if instruction.opname == "LOAD_FAST" and instruction.argval == first_local and certain and chain:
-                self._learn_self_name(chain[0])
+                self._self_names.add(chain[0])
+                self._learn_name(chain[0])
             if instruction.opname == "IMPORT_NAME":
                 objection = forbidden.get_import_objection(instruction.argval)
                 if objection is not None:
@@ -344,6 +360,14 @@ class Walk:
             if absent:
                 self.found.absent.append((space, absent, f"global {{}} ({file})"))
 
+    def _guard_objects(self) -> None:
+        """Guard the attributes of plain objects whose names occur in code that was reached."""
+        for own, label in self._objects:
+            present = [name for name in own if name in self._names or not _READ_ANYTHING.isdisjoint(self._names)]
+            if present:
+                self.found.scopes.append(scopes.scope_of_keys(own, present, label))
+            self.found.absent.append((own, frozenset(self._names.difference(present)), label))
+
     def _follow(self, value: Any, label: str, chain: list[str], where: _Where) -> None:
         """Visit what a name, followed by attributes, stands for."""
         for name in chain:
@@ -360,15 +384,10 @@ class Walk:
     def _learn_name(self, name: str) -> None:
         if name not in self._names:
             self._names.add(name)
-            self._release(name)
-
-    def _learn_self_name(self, name: str) -> None:
-        self._self_names.add(name)
-        self._learn_name(name)
-
-    def _release(self, name: str) -> None:
-        for method, label in self._waiting.pop(name, ()):
-            self._work.append(functools.partial(self._visit_method, method, label, name))
+            self._work += self._waiting.pop(name, ())
+            if name in _READ_ANYTHING:
+                self._work += [visit for visits in self._waiting.values() for visit in visits]
+                self._waiting.clear()
 
     _VISITORS: tuple[tuple[Any, Any], ...] = (
         (torch.Tensor, _visit_tensor),

@@ -21,6 +21,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from assay.training.pytorch.forbidden import CLOCK_CURE, CLOCKS, RANDOM_CURE, StepRefused
 from assay.training.pytorch.guards import Guards
+from assay.training.pytorch.scopes import Items, describe_changes
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[2])
 _LIBRARIES = (
@@ -40,7 +41,7 @@ _TARGETS: tuple[tuple[Any, str, tuple[str, ...], str], ...] = (
     (torch, "calls torch.{}", ("manual_seed", "seed", "set_rng_state"), _SEED_CURE),
     (torch.random, "calls torch.random.{}", ("manual_seed", "seed", "set_rng_state"), _SEED_CURE),
 )
-_CHANGE_CURE = "move it out of the step, or log with run.log"
+_CHANGE_CURE = "move it out of the step (schedulers too), or log with run.log"
 _LEGACY_NORMS = (SpectralNorm, WeightNorm)
 
 
@@ -114,10 +115,12 @@ def watch_side_effects(guards: Guards) -> Iterator[None]:
     """
     modes = guards.modes
     guards.refresh()
+    rates = _get_rates(guards)
     try:
         yield
         exempt = _get_exempt_lines(guards)
         lines = [line for line in guards.describe_change() if not line.startswith(exempt)]
+        lines += describe_changes("{}", rates, _get_rates(guards))
     finally:
         guards.refresh()
         guards.modes = modes
@@ -128,6 +131,17 @@ def watch_side_effects(guards: Guards) -> Iterator[None]:
             actual="; ".join(lines[:10]),
             next_step=_CHANGE_CURE,
         )
+
+
+def _get_rates(guards: Guards) -> Items:
+    """Return every setting of every group: a scheduler that is stepped in the body changes them."""
+    return [
+        (f"{label}.param_groups[{index}]['{name}']", value)
+        for label, optimizer in guards.found.optimizers
+        for index, group in enumerate(optimizer.param_groups)
+        for name, value in group.items()
+        if name != "params"
+    ]
 
 
 def _get_exempt_lines(guards: Guards) -> tuple[str, ...]:
