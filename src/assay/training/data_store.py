@@ -11,15 +11,8 @@ from assay.errors import MalformedEvidence
 from assay.protocol.encoding import Record, decode, encode
 from assay.protocol.evidence.plan import DataSet
 from assay.storage.run_directory import RunDirectory
-from assay.training.arrays import view_bytes
+from assay.training.arrays import NUMPY_TYPES, view_bytes
 from assay.training.packed import PackedData, PackedField
-
-NUMPY_TYPES = {
-    "f16": np.float16, "f32": np.float32, "f64": np.float64, "bool": np.bool_, "u8": np.uint8, "i8": np.int8,
-    "i16": np.int16, "i32": np.int32, "i64": np.int64,
-}  # fmt: skip
-"""NumPy's types of the protocol's names; bfloat16 has none."""
-
 
 class StoredField(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One field of all samples: shape of a sample, and BLAKE3 of the whole array."""

@@ -23,12 +23,13 @@ from assay.errors import CaptureRefused
 from assay.protocol.evidence import program as ir
 from assay.training.pytorch import functional, layout
 from assay.training.pytorch.compare_tapes import collect_constants, compare_calls
-from assay.training.pytorch.guards import Guards, watch_python_randomness, watch_side_effects
+from assay.training.pytorch.guards import Guards
 from assay.training.pytorch.interpreter import interpret
 from assay.training.pytorch.lower import get_type, lower_graph
 from assay.training.pytorch.scalars import GroupLog, LoggedCall, ScalarReader, get_numbers
 from assay.training.pytorch.snapshot import Snapshot
 from assay.training.pytorch.tape import Call, Geometry, Recorder, Tape, get_geometry
+from assay.training.pytorch.watches import watch_python_randomness, watch_side_effects
 
 ALTERNATIVE_KEY = (0x243F6A8885A308D3, 0x13198A2E03707344)
 """Key of the second recording's draws: any two words other than the step's own key will do."""

@@ -437,6 +437,16 @@ class Run:
         self._run.close()
         return closing
 
+    def sync(self) -> None:
+        """Wait until the rows and checkpoints that were begun are on the disk.
+
+        The last step's own row and checkpoint are begun by the next step, or by `finish`.
+
+        Raises:
+            StorageError: the disk failed, now or earlier.
+        """
+        self._run.steps.sync()
+
     def close(self) -> None:
         """Let go of the run without ending it; the same script resumes it."""
         self._run.close()
