@@ -1,15 +1,12 @@
 """Guards: every change of what the body reads is seen and named; what cannot be repeated is refused."""
 
-# ruff: noqa: PLW0108, NPY002, T201 - the steps of these tests do what users should not
+# ruff: noqa: PLW0108 - the steps of these tests do what users should not
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import math
-import random
 import re
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +17,7 @@ from torch.nn import functional
 
 from assay.training.pytorch.forbidden import StepRefused
 from assay.training.pytorch.guards import collect_guards
-from assay.training.pytorch.watches import watch_python_randomness, watch_side_effects
+from assay.training.pytorch.watches import watch_side_effects
 
 torch.set_num_threads(1)
 
@@ -70,9 +67,6 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.last(self.drop(self.norm(self.first(x)))) * self.gain * self.strength + self.offset
-
-    def draw(self):
-        return random.random()
 
 
 def halve(x, by=2.0):
@@ -220,220 +214,6 @@ def test_equal_objects_are_no_change(monkeypatch):
     guards.refresh()
     set_global(monkeypatch, "SCALE", -0.0)
     assert not guards.holds()
-
-
-class Sampler:
-    """Keeps a generator."""
-
-    def __init__(self, generator):
-        self.generator = generator
-
-    def sample(self):
-        return self.generator.random()
-
-
-NUMPY_GENERATOR = np.random.default_rng(0)
-TORCH_GENERATOR = torch.Generator()
-PYTHON_GENERATOR = random.Random(0)
-SAMPLER = Sampler(np.random.default_rng(0))
-COUNTER = itertools.count()
-SCALER = torch.amp.GradScaler("cpu")
-PARALLEL = nn.DataParallel(nn.Linear(2, 2))
-now = time.perf_counter
-
-
-def uses_numpy_generator(x):
-    """Use what the name says."""
-    return x * NUMPY_GENERATOR.random()
-
-
-def uses_torch_generator(x):
-    """Use what the name says."""
-    return x + torch.rand(2, generator=TORCH_GENERATOR)
-
-
-def uses_python_generator(x):
-    """Use what the name says."""
-    return x * PYTHON_GENERATOR.random()
-
-
-def uses_a_sampler(x):
-    """Use what the name says."""
-    return x * SAMPLER.sample()
-
-
-def uses_random(x):
-    """Use what the name says."""
-    return x * random.random() if x is None else x
-
-
-def uses_numpy_random(x):
-    """Use what the name says."""
-    return x * np.random.rand() if x is None else x
-
-
-def uses_default_rng(x):
-    """Use what the name says."""
-    return x * np.random.default_rng(0).random() if x is None else x
-
-
-def uses_time(x):
-    """Use what the name says."""
-    return x * time.time() if x is None else x
-
-
-def uses_imported_clock(x):
-    """Use what the name says."""
-    return x * now() if x is None else x
-
-
-def uses_a_call_that_draws(x):
-    """Use what the name says."""
-    return [uses_random(item) for item in x]
-
-
-def uses_seed(x):
-    """Use what the name says."""
-    torch.manual_seed(0)
-    return x
-
-
-def uses_counter(x):
-    """Use what the name says."""
-    return x * next(COUNTER)
-
-
-def uses_scaler(x):
-    """Use what the name says."""
-    return SCALER.scale(x)
-
-
-def uses_parallel(x):
-    """Use what the name says."""
-    return PARALLEL(x)
-
-
-def imports_random(x):
-    """Import inside the step."""
-    import random as chance
-
-    return x * chance.random()
-
-
-REFUSED = [
-    (uses_numpy_generator, "Generator"),
-    (uses_torch_generator, "Generator"),
-    (uses_python_generator, "Random"),
-    (uses_a_sampler, "Generator"),
-    (uses_random, "draws"),
-    (uses_numpy_random, "RandomState"),
-    (uses_default_rng, "default_rng"),
-    (uses_time, "time.time"),
-    (uses_imported_clock, "time.perf_counter"),
-    (uses_a_call_that_draws, "draws"),
-    (uses_seed, "manual_seed"),
-    (uses_counter, "iterator"),
-    (uses_scaler, "GradScaler"),
-    (uses_parallel, "DataParallel"),
-    (imports_random, "imports random"),
-]
-
-
-@pytest.mark.parametrize(("function", "words"), REFUSED, ids=lambda value: getattr(value, "__name__", ""))
-def test_what_a_graph_cannot_repeat_is_refused(function, words):
-    """Generators, clocks, iterators, scalers and wrappers are refused before the first step, with a cure."""
-    with pytest.raises(StepRefused, match=words) as caught:
-        collect_guards(function, [], [])
-    assert caught.value.next_step
-
-
-def test_a_refusal_names_file_and_line():
-    """The line is that of the read, not of the function."""
-    with pytest.raises(StepRefused) as caught:
-        collect_guards(uses_seed, [], [])
-    line = uses_seed.__code__.co_firstlineno + 2
-    assert caught.value.message.startswith(f"{__file__}:{line}: ")
-
-
-def test_compiled_modules_are_refused():
-    """A module made by torch.compile is refused by name, with the cure."""
-    compiled = torch.compile(nn.Linear(2, 2), backend="eager")
-    with pytest.raises(StepRefused, match=r"torch\.compile"):
-        collect_guards(lambda x: compiled(x), [], [])
-
-
-def test_methods_that_the_step_does_not_call_are_not_held_against_it():
-    """`Net.draw` uses random numbers, but no code that was reached calls it."""
-    setup = build()
-    assert collect_guards(setup.step, [setup.net], [setup.optimizer]).holds()
-
-
-def test_a_method_that_forward_calls_is_followed():
-    """A method called on `self` belongs to the step."""
-
-    class Noisy(Net):
-        def forward(self, x):
-            return x * self.draw()
-
-    net = Noisy()
-    with pytest.raises(StepRefused, match="draws"):
-        collect_guards(lambda x: net(x), [net], [])
-
-
-def test_print_is_noted():
-    """print() is allowed; a note says that it happens only while a step is recorded."""
-
-    def step(x):
-        print(x)
-        return x
-
-    assert any("print()" in note for note in collect_guards(step, [], []).notes)
-
-
-def run_under_watch(function, *arguments):
-    """Call a function under the watch for randomness."""
-    with watch_python_randomness():
-        return function(*arguments)
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda: time.time(),
-        lambda: time.perf_counter(),
-        lambda: random.random(),
-        lambda: np.random.rand(),
-        lambda: np.random.default_rng(3),
-        lambda: torch.manual_seed(3),
-        lambda: torch.random.manual_seed(3),
-        lambda: random.betavariate(1, 2),
-        lambda: np.random.standard_normal(2),
-        lambda: torch.rand(2),
-        lambda: torch.default_generator.manual_seed(torch.initial_seed() + 1),
-    ],
-)
-def test_draws_and_clocks_are_seen_while_recording(function):
-    """Calls are refused; draws that no patch sees are found by the generators' states."""
-    with pytest.raises(StepRefused):
-        run_under_watch(function)
-
-
-def test_the_watch_ends():
-    """Afterwards, also after an error, every function is the original."""
-    originals = (time.time, random.random, np.random.default_rng, torch.manual_seed)
-    with pytest.raises(ZeroDivisionError), watch_python_randomness():
-        1 / 0  # noqa: B018
-    assert (time.time, random.random, np.random.default_rng, torch.manual_seed) == originals
-
-
-def test_the_watch_lets_a_step_through():
-    """A step that draws nothing, and the clocks of libraries, pass."""
-    setup = build()
-    setup.net.drop.eval()
-    with watch_python_randomness():
-        setup.step(get_batch())
-        import_time = __import__("threading").Event().wait(0.001)
-    assert not import_time
 
 
 HISTORY: list = []

@@ -30,10 +30,7 @@ from assay.training.pytorch import code_reading, forbidden, scopes
 from assay.training.pytorch.forbidden import StepRefused
 from assay.training.pytorch.scopes import MISSING, Scope
 
-MAX_DEPTH = 4
-MAX_ITEMS = 4096
-MAX_SCOPES = 20_000
-MAX_ARRAY_BYTES = 4096
+MAX_DEPTH, MAX_ITEMS, MAX_SCOPES, MAX_ARRAY_BYTES = 4, 4096, 20_000, 4096
 
 _BASE_MODULE = frozenset(nn.Module().__dict__)
 _HOOKS = tuple(name for name in nn.Module().__dict__ if name.endswith("_hooks") and "state_dict" not in name)
