@@ -8,13 +8,15 @@ import pytest
 
 from assay.certificate import rejections
 from assay.certificate.dsse import decode_base64, encode_base64, encode_json, open_envelope
+from assay.certificate.policy import TrustPolicy
 from assay.certificate.statement import PREDICATE_FAMILY, FindingClaim
 from assay.certificate.verify import verify_certificate
 from assay.errors import MalformedEvidence, Refuted, Unproven
 from assay.protocol.encoding import encode
 from assay.protocol.evidence.events import Event
-from assay.protocol.evidence.plan import CertifiedStart, DeclaredStart
+from assay.protocol.evidence.plan import CertifiedStart, DeclaredStart, Metric
 from assay.protocol.hashing import ZERO
+from assay.protocol.signatures import get_public_key
 from tests.certificate.cases import (
     ANY_SHARE,
     AUDITOR,
@@ -22,6 +24,7 @@ from tests.certificate.cases import (
     STRANGER,
     TRUSTING,
     WEIGHTS,
+    change_closing,
     digest,
     make_audit,
     make_certificate,
@@ -360,3 +363,18 @@ def test_last_leaf_holds_the_final_state():
                 msgspec.structs.replace(run, last_leaf=msgspec.structs.replace(run.last_leaf, state_root=ZERO))
             )
         )
+
+
+def test_a_sentence_names_few_metrics():
+    """Of thousands of metrics a sentence names eight; the certificate holds them all (CRT-31)."""
+    run = make_run()
+    metrics = tuple(Metric(f"recall/{number:05}", 0, 1) for number in range(3000))
+    evaluation = msgspec.structs.replace(run.closing.evaluations[0], metrics=metrics)
+    findings = verify(make_certificate(change_closing(run, evaluations=(evaluation,))))
+    assert any("recall/00007 0.0 and 2992 more" in said for said in findings.proven)
+
+
+def test_a_trusted_key_without_a_name_is_trusted():
+    """An empty name in a policy is not the same as no trust."""
+    policy = TrustPolicy({get_public_key(AUDITOR): ""})
+    assert verify(make_certificate(), policy).signers[0].name == get_public_key(AUDITOR).hex()[:8]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from assay.certificate.dsse import decode_hex
 from assay.certificate.rejections import ClaimContradicted, MalformedCertificate
 from assay.certificate.statement import (
     MAX_LISTED,
@@ -132,6 +133,7 @@ def check_findings(findings: FindingsClaim, intervals: int, sampled: int) -> int
             raise ClaimContradicted("the last interval is always part of the sample", expected=intervals - 1)
         return len(listed)
     size = findings.tree.size
+    decode_hex(findings.tree.root, "root of the findings")
     if not MAX_LISTED < size <= intervals or not 0 <= sampled <= size or len(listed) > size:
         raise MalformedCertificate("size of the tree of findings", expected=f"{MAX_LISTED + 1} to {intervals}")
     if any(finding.result == "matches" for finding in listed):

@@ -119,7 +119,8 @@ def _verify_claims(statement: Statement, model: Reader | None, policy: TrustPoli
     signers = []
     for checker in predicate.checkers:
         key = bytes.fromhex(checker.key)
-        signers.append(Signer(checker.key, policy.keys.get(key, ""), key == recorder, checker.replays))
+        name = (policy.keys[key] or checker.key[:8]) if key in policy.keys else ""
+        signers.append(Signer(checker.key, name, key == recorder, checker.replays))
     return describe(Checked(predicate, plan, closing, profile, recomputed, tuple(signers), file))
 
 

@@ -12,6 +12,9 @@ import msgspec
 from assay.certificate.statement import NOT_COMPUTED, Level, ModelFile, Predicate
 from assay.protocol.evidence.plan import ClosingRecord, Plan, Profile
 
+MAX_NAMED = 8
+"""Metrics that are named in one sentence."""
+
 
 class Signer(msgspec.Struct, frozen=True, rename="camel"):
     """A key that signed: hex, the reader's name for it (empty: not trusted), and whether it also recorded."""
@@ -111,9 +114,15 @@ def _describe_claims(checked: Checked) -> list[str]:
         said.append("the starting weights were recomputed from the seed.")
     for evaluation in predicate.evaluations:
         if evaluation.check == "recomputed":
-            values = ", ".join(f"{metric.name} {metric.value}" for metric in evaluation.metrics)
+            values = _join([f"{metric.name} {metric.value}" for metric in evaluation.metrics])
             said.append(f"{values} on {evaluation.data_size} samples, recomputed.")
     return said
+
+
+def _join(texts: list[str]) -> str:
+    """Return a list of metrics that fits a sentence."""
+    shown = ", ".join(texts[:MAX_NAMED])
+    return shown if len(texts) <= MAX_NAMED else f"{shown} and {len(texts) - MAX_NAMED} more"
 
 
 def _describe_caught(predicate: Predicate) -> str:
@@ -142,7 +151,7 @@ def _describe_not_proven(checked: Checked) -> list[str]:
 def _describe_unchecked_values(predicate: Predicate) -> list[str]:
     said = []
     for evaluation in predicate.evaluations:
-        names = ", ".join(metric.name for metric in evaluation.metrics)
+        names = _join([metric.name for metric in evaluation.metrics])
         if evaluation.check != "recomputed":
             said.append(f"Declared, not recomputed: {names}.")
         if evaluation.overlap == NOT_COMPUTED:
