@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from assay.errors import Refuted, UsageError
 from assay.protocol.evidence.model_state import TensorRecord, compute_state_root
-from assay.protocol.evidence.plan import DataSet, InitialisedStart
+from assay.protocol.evidence.plan import DataSet, InitialisedStart, Metric
 from assay.protocol.evidence.program import STEP as STEP_PROGRAM
 from assay.protocol.evidence.program import Program
 from assay.protocol.evidence.randomness import INIT, STEP, derive_key
@@ -64,6 +64,20 @@ class Backend(Protocol):
 
     def compute_roots(self) -> StateRoots:
         """Hash the state."""
+        ...
+
+    def measure(
+        self, program: Program, packed: PackedData, batch_size: int, metrics: Sequence[Metric]
+    ) -> tuple[Metric, ...]:
+        """Return the metrics of the present state on a test set."""
+        ...
+
+    def get_names(self) -> list[tuple[int, str]]:
+        """Return namespace and name of all tensors, in canonical order."""
+        ...
+
+    def get_tensor_bytes(self) -> list[memoryview]:
+        """Return the bytes of all tensors, in their order, without a copy."""
         ...
 
 

@@ -21,7 +21,6 @@ from assay.protocol.evidence.program_cost import verify_cost
 from assay.protocol.hashing import ZERO
 from assay.training.data_store import open_data
 from assay.training.pytorch.backend import TorchBackend
-from assay.training.pytorch.evaluation import compute_metrics
 from assay.training.pytorch.known_answer import compute_known_answer
 from assay.training.pytorch.profile import apply_profile, tune_allocator
 from assay.training.recorded import RecordedRun
@@ -127,9 +126,7 @@ class Worker:
         data, packed = open_data(self.run.directory, f"test-{evaluation.data.leaves.root.hex()[:16]}")
         verify_data(evaluation.data, data, packed)
         program = self.run.read_program(evaluation.program)
-        state = [self.backend.tensors[entry.namespace, entry.name] for entry in program.state]
-        names = [metric.name for metric in evaluation.metrics]
-        measured = compute_metrics(program, state, packed, evaluation.batch_size, names)
+        measured = self.backend.measure(program, packed, evaluation.batch_size, evaluation.metrics)
         if measured != evaluation.metrics:
             return Answer("evaluation", task.index, "differs", detail="the metrics are others")
         return Answer("evaluation", task.index, "matches")

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from assay.errors import Refuted
+from assay.errors import Refuted, UsageError
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.model_state import AliasTable, TensorRecord
+from assay.protocol.evidence.plan import Metric
+from assay.training.pytorch.evaluation import compute_metrics
 from assay.training.pytorch.executor import Executor
 from assay.training.pytorch.home import get_bytes
 from assay.training.pytorch.initialiser import run_initialiser
 from assay.training.pytorch.interpreter import interpret
 from assay.training.pytorch.lower import DTYPES, get_type
+from assay.training.packed import PackedData
+from assay.training.recorded import RecordedRun
+from assay.training.replay import Replayer
 from assay.training.state import NO_ALIASES, StateHasher, StateRoots, TensorLayout, hash_tensor
 
 
@@ -123,3 +129,44 @@ class TorchBackend:
     def get_tensor_bytes(self) -> list[memoryview]:
         """Return the bytes of all tensors, in their order, without a copy."""
         return self._buffers
+
+    def measure(
+        self, program: ir.Program, packed: PackedData, batch_size: int, metrics: Sequence[Metric]
+    ) -> tuple[Metric, ...]:
+        """Return the metrics of the present state on a test set, by an inference program.
+
+        Args:
+            program: gives one measure per metric.
+            packed: the test set, verified by the caller.
+            batch_size: of the program's batch.
+            metrics: whose names say what is measured.
+        """
+        state = [self.tensors[entry.namespace, entry.name] for entry in program.state]
+        return compute_metrics(program, state, packed, batch_size, [metric.name for metric in metrics])
+
+    def get_names(self) -> list[tuple[int, str]]:
+        """Return namespace and name of all tensors, in their order."""
+        return list(self.tensors)
+
+
+def compute_state(path: Path, step: int) -> dict[str, torch.Tensor]:
+    """Return the state of a recorded run after a step, recomputed in this process.
+
+    Raises:
+        UsageError: no such step.
+        Refuted: a step on the way is not what the run says.
+    """
+    run = RecordedRun(path)
+    try:
+        if not 0 <= step <= run.steps:
+            raise UsageError("no such step", expected=f"0 to {run.steps}", actual=step)
+        backend = TorchBackend(run.start.aliases)
+        replayer = Replayer(run, backend)
+        base = replayer.find_base(step)
+        replayer.load(base)
+        difference = replayer.replay(base, step)
+        if difference is not None:
+            raise StateUnfit(f"step {difference.step} is not what the run says", actual=", ".join(difference.parts))
+        return {name: tensor.clone() for (_, name), tensor in backend.tensors.items()}
+    finally:
+        run.close()

@@ -30,6 +30,7 @@ from assay.training.datasets import MapDataset, commit_dataset
 from assay.training.evaluations import EvaluationList
 from assay.training.feed import Feed
 from assay.training.pytorch import opening
+from assay.training.pytorch.backend import compute_state
 from assay.training.pytorch.evaluation import capture_inference, compute_metrics, get_measures
 from assay.training.pytorch.home import NotFinite, StateHome
 from assay.training.pytorch.initialiser import InitialiserTape
@@ -368,6 +369,21 @@ class Run:
         store.thin(choose_checkpoints(steps, step, self._intended) | {0} & set(steps))
 
     # -- beside and after the loop ------------------------------------------------------------------------------------
+
+    def at(self, step: int) -> dict[str, torch.Tensor]:
+        """Return the state after a step, recomputed from the nearest stored state before it.
+
+        Args:
+            step: 0 (the start) to the last step that is in the log.
+
+        Returns:
+            Name to tensor (model index '/' qualified name; slots under optimizer index '/' parameter '/' slot).
+        """
+        self._open()
+        if self._run.writable:
+            self._get_recorder()
+            self._run.steps.flush()
+        return compute_state(self.path, step)
 
     def log(self, **values: float | int | str) -> None:
         """Write values of your own beside the step; they are declared, never proven."""
