@@ -28,7 +28,8 @@ from assay.training.pytorch.interpreter import interpret
 from assay.training.pytorch.lower import get_type, lower_graph
 from assay.training.pytorch.scalars import GroupLog, LoggedCall, ScalarReader, get_numbers
 from assay.training.pytorch.snapshot import Snapshot
-from assay.training.pytorch.tape import Call, Geometry, Recorder, Tape, get_geometry
+from assay.training.pytorch.tape import Call, Geometry, Recorder, Tape, get_geometry, map_structure
+from assay.training.pytorch.value_reads import watch_value_reads
 from assay.training.pytorch.watches import watch_python_randomness, watch_side_effects
 
 ALTERNATIVE_KEY = (0x243F6A8885A308D3, 0x13198A2E03707344)
@@ -41,14 +42,15 @@ class Captured:
 
     Attributes:
         program: the step.
-        lines: for each node of the program the user's line, or None.
         results: the structure of what the body returned.
         row: the scalars of the recorded step.
+        updated: the parameters that the optimizers updated.
     """
 
     program: ir.Program
     results: pytree.TreeSpec
     row: np.ndarray
+    updated: list[torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ class StepCapture:
         key: tuple[int, int],
     ) -> _Recording:
         counters = layout.list_counters(self.optimizers)
+        batch = [tensor.clone() for tensor in batch]  # the body may write to it
         known = [*(entry.tensor for entry in entries), *batch]
         recorder = Recorder(key, [*known, *counters])
         trained: list[list[tuple[int, int]]] = [[] for _ in self.optimizers]
@@ -155,7 +158,7 @@ class StepCapture:
         args, kwargs = rebuild(batch)
         hooks = [self._count_trained(index, trained) for index in range(len(self.optimizers))]
         try:
-            with recorder.regions(self.optimizers), recorder:
+            with recorder.regions(self.optimizers), watch_value_reads(recorder), recorder:
                 returned = self.body(*args, **kwargs)
         finally:
             for hook in hooks:
@@ -211,7 +214,12 @@ class StepCapture:
             row_length=len(row),
             state_outputs=[key for key, _ in first.outputs],
         )
-        return Captured(program, first.spec, row)
+        updated = [
+            optimizer.param_groups[group]["params"][place]
+            for optimizer, members in zip(self.optimizers, first.trained, strict=True)
+            for group, place in members
+        ]
+        return Captured(program, first.spec, row, updated)
 
     def _check(
         self,
@@ -290,6 +298,7 @@ def lift_scalars(
     by_member = {(log.optimizer, log.group, member): log for log in logs for member in log.members}
     waiting = [[_Update(by_member[index, *member]) for member in members] for index, members in enumerate(trained)]
     lifted, sentinels = [], {}
+    base = _choose_base(calls)
     for call in calls:
         if call.region is None or call.operator in _WITHOUT_EFFECT:
             lifted.append(call)
@@ -304,13 +313,33 @@ def lift_scalars(
             )
         values = {}
         for offset, (place, _) in enumerate(numbers):
-            sentinel = 0.125 + (first + offset) * 2.0**-40
+            sentinel = base + (first + offset) * _SPACING
             sentinels[sentinel] = first + offset
             values[place] = sentinel
         lifted.append(_replace_numbers(call, values))
     if any(not update.is_done for updates in waiting for update in updates):
         raise CaptureRefused("an optimizer updated fewer parameters than have gradients")
     return lifted, sentinels
+
+
+_SPACING = 2.0**-40
+
+
+def _choose_base(calls: Sequence[Call]) -> float:
+    """Return a number such that no number of the step lies in [base, base + 2⁻¹⁰): there the sentinels stand."""
+    used: set[float] = set()
+
+    def note(value: Any) -> Any:
+        if isinstance(value, float):
+            used.add(value)
+        return value
+
+    for call in calls:
+        map_structure([*call.args, *call.kwargs.values()], note)
+    base = 0.611
+    while any(base <= number < base + 2.0**-10 for number in used):
+        base += 2.0**-10
+    return base
 
 
 class _Update:

@@ -7,13 +7,14 @@ change made in between would be part of no program: it is an error that names th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from assay.errors import UsageError
+from assay.errors import CaptureRefused, UsageError
 from assay.protocol.evidence.model_state import AliasTable, TensorRecord
 from assay.training.pytorch import layout
 from assay.training.pytorch.lower import DTYPES, get_type
@@ -44,6 +45,28 @@ def make_own(tensor: torch.Tensor) -> None:
         tensor.data = tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
+def refuse_shared_memory(entries: Sequence[layout.Entry]) -> None:
+    """Refuse tensors of the state that overlap: in a program a change of one would not be seen in the other.
+
+    Raises:
+        CaptureRefused: naming both.
+    """
+    spans = []
+    for entry in entries:
+        tensor = entry.tensor
+        if tensor.numel():
+            last = sum((extent - 1) * stride for extent, stride in zip(tensor.shape, tensor.stride(), strict=True))
+            spans.append((tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size(), entry.name))
+    spans.sort()
+    for (_, end, name), (start, _, other) in pairwise(spans):
+        if start < end:
+            raise CaptureRefused(
+                f"{name} and {other} share memory",
+                expected="tensors of the state that do not overlap, or one tensor under several names",
+                next_step="register one of them as a clone(), or compute it from the other in forward",
+            )
+
+
 class StateHome:
     """The tensors of a run, in canonical order.
 
@@ -61,6 +84,7 @@ class StateHome:
     def refresh(self) -> None:
         """Take stock again: after slots were born or tensors were replaced by a recorded step."""
         self.entries, self.aliases = layout.list_state(self.models, self.optimizers)
+        refuse_shared_memory(self.entries)
         for entry in self.entries:
             make_own(entry.tensor)
         self.tensors = [entry.tensor for entry in self.entries]
@@ -68,7 +92,9 @@ class StateHome:
         self.layout = [TensorLayout(e.namespace, e.name, t.dtype, t.shape) for e, t in self._types()]
         self.hasher = StateHasher(self.layout, self.aliases)
         self.signature = tuple((e.namespace, e.name, t) for e, t in self._types())
+        self.parameters = [entry.tensor for entry in self.entries if entry.namespace == layout.PARAM]
         self._places = self._find_places()
+        self._slots = self._list_slots()
         self.note()
 
     def _types(self) -> list[tuple[layout.Entry, Any]]:
@@ -81,6 +107,21 @@ class StateHome:
                 for store in (module._parameters, module._buffers):
                     places.extend((store, name, value) for name, value in store.items() if value is not None)
         return places
+
+    def _list_slots(self) -> list[Any]:
+        return [
+            value
+            for optimizer in self.optimizers
+            for state in optimizer.state.values()
+            for value in state.values()
+        ]
+
+    def _has_own_slots(self) -> bool:
+        """True if the optimizers hold the tensors that they held; `load_state_dict` puts others in their place."""
+        slots = self._list_slots()
+        return len(slots) == len(self._slots) and all(
+            new is old or not isinstance(old, torch.Tensor) for new, old in zip(slots, self._slots, strict=True)
+        )
 
     # -- watching -----------------------------------------------------------------------------------------------------
 
@@ -103,6 +144,7 @@ class StateHome:
             [tensor._version for tensor in self.tensors] == self._versions
             and [tensor.data_ptr() for tensor in self.tensors] == self._addresses
             and all(store.get(name) is tensor for store, name, tensor in self._places)
+            and self._has_own_slots()
         ):
             return
         raise StateChanged(
@@ -118,7 +160,7 @@ class StateHome:
         for store, name, tensor in self._places:
             if store.get(name) is not tensor:
                 return name
-        return "the state"
+        return "the state of an optimizer"
 
     def verify_hash(self, root: bytes, step: int) -> None:
         """Check the bytes themselves: a change through `.data` leaves no other trace.

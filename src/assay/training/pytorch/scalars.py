@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import is_
 
 import numpy as np
 import torch
@@ -62,6 +63,8 @@ class ScalarReader:
 
     def __init__(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
         self._stand_ins = [StandIn(index, optimizer) for index, optimizer in enumerate(optimizers)]
+        self._layout: tuple[object, ...] = ()
+        self._layout_of: list[object] = []
 
     def read(self) -> np.ndarray:
         """Return the row, float64, shape (numbers,): over optimizers, groups, kinds of parameter, calls, places.
@@ -91,11 +94,16 @@ class ScalarReader:
 
         A hashable value: for each kind of parameter its optimizer, group, members and operators.
         """
-        return tuple(
+        current = [part for stand_in in self._stand_ins for kind in stand_in.kinds for part in (kind, kind.operators)]
+        if len(current) == len(self._layout_of) and all(map(is_, current, self._layout_of)):
+            return self._layout
+        self._layout_of = current
+        self._layout = tuple(
             (index, kind.group, kind.members, tuple(map(str, kind.operators)))
             for index, stand_in in enumerate(self._stand_ins)
             for kind in stand_in.kinds
         )
+        return self._layout
 
     def advance(self, updated: Iterable[torch.Tensor] | None = None) -> None:
         """Write the counters that the stand-in has after the last `read` into the real optimizers.

@@ -1,4 +1,4 @@
-"""Everything that a step may change in models and optimizers, kept so that a step can be run again from the same start."""
+"""Everything that a step may change in models and optimizers, kept so that the step can be run again."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from torch import nn
 
 @dataclass
 class Snapshot:
-    """Copies of all tensors, and which objects stood where."""
+    """Copies of all tensors, and which objects stood where.
+
+    Attributes:
+        tensors: each tensor, a view of the memory that it had, and a copy of the bytes.
+        modules: each module, with its parameters and buffers.
+        slots: for each optimizer its state.
+        grads: each parameter and its gradient.
+    """
 
     models: Sequence[nn.Module]
     optimizers: Sequence[torch.optim.Optimizer]
-    tensors: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+    tensors: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = field(default_factory=list)
     modules: list[tuple[nn.Module, dict[str, Any], dict[str, Any]]] = field(default_factory=list)
     slots: list[dict[Any, dict[str, Any]]] = field(default_factory=list)
     grads: list[tuple[torch.Tensor, torch.Tensor | None]] = field(default_factory=list)
@@ -30,7 +37,7 @@ class Snapshot:
         def keep(tensor: torch.Tensor | None) -> None:
             if tensor is not None and id(tensor) not in seen:
                 seen.add(id(tensor))
-                snapshot.tensors.append((tensor, tensor.detach().clone()))
+                snapshot.tensors.append((tensor, tensor.detach(), tensor.detach().clone()))
 
         for model in models:
             for module in model.modules():
@@ -59,11 +66,10 @@ class Snapshot:
             for owner, state in slots.items():
                 optimizer.state[owner] = dict(state)
         with torch.no_grad():
-            for tensor, copy in self.tensors:
-                if tensor.shape != copy.shape:
-                    tensor.data = copy.clone()
-                else:
-                    tensor.detach().copy_(copy)
+            for tensor, memory, copy in self.tensors:
+                if tensor.data_ptr() != memory.data_ptr() or tensor.stride() != memory.stride():
+                    tensor.data = memory  # the step had put other memory in its place (`p.data = ...`)
+                tensor.detach().copy_(copy)
         if gradients:
             for parameter, gradient in self.grads:
                 parameter.grad = gradient

@@ -20,6 +20,7 @@ from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.operators import OPERATORS
 from assay.protocol.evidence.program_rules import verify_program
 from assay.protocol.evidence.randomness import STEP, derive_key
+from assay.training.pytorch import layout
 from assay.training.pytorch.capture import StepCapture
 from assay.training.pytorch.executor import Executor
 from assay.training.pytorch.guards import Guards, collect_guards
@@ -44,11 +45,16 @@ class GraphDiffers(UsageError):
 
 @dataclass
 class Variant:
-    """A program for one kind of batch, one layout of the state and one set of guards."""
+    """A program for one kind of batch, one layout of the state and of the scalars row, and one set of guards.
+
+    `updated`: the parameters that the optimizers updated; None: all.
+    """
 
     program: ir.Program
     results: pytree.TreeSpec
     guards: Guards
+    layout: tuple[object, ...]
+    updated: Sequence[torch.Tensor] | None
     executor: Executor | None = None
     checks_left: int = CHECKS_BESIDE
 
@@ -102,25 +108,26 @@ class StepRunner:
         key = derive_key(self.seed, STEP, step)
         row = self.reader.read()
         kinds = (self.home.signature, *((tensor.shape, tensor.dtype) for tensor in batch))
-        variant = self._find(kinds, len(row))
+        variant = self._find(kinds)
         if variant is None:
             return self._capture(kinds, batch, rebuild, key)
         if variant.executor is None:
             variant.executor = Executor(variant.program, self.home.tensors, batch)
             self.home.note()
         numbers = row.tolist()
-        if variant.checks_left > 0 or secrets.randbelow(CHECK_ONE_IN) == 0:
+        has_gradients = any(parameter.grad is not None for parameter in self.home.parameters)  # left by other code
+        if variant.checks_left > 0 or has_gradients or secrets.randbelow(CHECK_ONE_IN) == 0:
             variant.checks_left -= 1
             results = self._run_beside(variant.executor, step, batch, rebuild, numbers, key)
         else:
             results = variant.executor.run(batch, numbers, key)
-        self.reader.advance()
+        self.reader.advance(variant.updated)
         self.home.note_versions()
         return Outcome(variant.program, results, variant.results, row)
 
-    def _find(self, kinds: tuple[object, ...], row_length: int) -> Variant | None:
+    def _find(self, kinds: tuple[object, ...]) -> Variant | None:
         for variant in self._variants.get(kinds, ()):
-            if variant.program.scalars == row_length and variant.guards.holds():
+            if variant.layout == self.reader.get_layout() and variant.guards.holds():
                 return variant
         return None
 
@@ -129,9 +136,12 @@ class StepRunner:
     ) -> Outcome:
         self._refuse_too_many(kinds)
         guards = collect_guards(self.body, self.models, self.optimizers)
+        scalars = self.reader.get_layout()
         captured, results = self.recording.capture(batch, rebuild, key, self.reader, guards)
         verify_program(captured.program, OPERATORS)
-        variant = Variant(captured.program, captured.results, guards)
+        everything = sum(len(group["params"]) for optimizer in self.optimizers for group in optimizer.param_groups)
+        updated = None if len(captured.updated) == everything else captured.updated
+        variant = Variant(captured.program, captured.results, guards, scalars, updated)
         self._variants.setdefault(kinds, []).append(variant)
         self.home.refresh()
         return Outcome(captured.program, results, captured.results, captured.row)
@@ -160,16 +170,17 @@ class StepRunner:
         before = Snapshot.take(self.models, self.optimizers)
         try:
             expected = self.recording.run_eager(batch, rebuild, key)
-            eager = [get_bytes(tensor).tobytes() for tensor in self.home.tensors]
+            entries, _ = layout.list_state(self.models, self.optimizers)
+            eager = {entry.key: get_bytes(entry.tensor.contiguous()).tobytes() for entry in entries}
         finally:
             before.restore()
         results = executor.run(batch, row, key)
-        names = [entry.name for entry in self.home.entries]
         differing = [
-            name
-            for name, tensor, data in zip(names, self.home.tensors, eager, strict=True)
-            if get_bytes(tensor).tobytes() != data
+            entry.name
+            for entry, tensor in zip(self.home.entries, self.home.tensors, strict=True)
+            if get_bytes(tensor).tobytes() != eager.pop(entry.key, None)
         ]
+        differing += [name for _, name in eager]
         differing += [
             f"result {index}"
             for index, (one, other) in enumerate(zip(expected, results, strict=True))

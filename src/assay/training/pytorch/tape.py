@@ -114,7 +114,11 @@ class Recorder(TorchDispatchMode):
     Args:
         key: Philox key of this step; None: random operators are refused.
         known: tensors that need no constant (state and batch).
-        counters: optimizer step counters: calls on them alone are left out.
+
+    Attributes:
+        tape: what was recorded.
+        region: index of the optimizer whose step is running.
+        is_set_back: whether the generator was set back to an earlier state.
     """
 
     def __init__(self, key: tuple[int, int] | None, known: list[torch.Tensor]) -> None:
@@ -122,6 +126,7 @@ class Recorder(TorchDispatchMode):
         self.tape = Tape()
         self.key = key
         self.region: int | None = None
+        self.is_set_back = False
         self._produced: set[int] = {tensor.untyped_storage()._cdata for tensor in known}
         self.tape.alive.extend(known)
 
@@ -184,6 +189,11 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         if self.key is None:
             raise CaptureRefused(f"{location}: {func} draws random numbers where none are allowed")
+        if self.is_set_back:
+            raise CaptureRefused(
+                f"{location}: {func} draws after the generator was set back (activation checkpointing)",
+                next_step="leave dropout outside the checkpointed part, or do not checkpoint",
+            )
         draw = draws.translate(func, args, kwargs, self.tape.randoms)
         if draw is None:
             raise CaptureRefused(
