@@ -33,7 +33,7 @@ COMMANDS = {
     "verify": Command("assay.cli.verify", "check a training certificate, and a model file against it"),
     "trust": Command("assay.cli.trust", "whose word counts: add, list or remove public keys"),
     "key": Command("assay.cli.key", "your own signing keys: make one, show its public key"),
-    "demo": Command("assay.cli.demo", "the demonstration, and a certificate that ships in the package"),
+    "demo": Command("assay.cli.demo", "the whole story on real data, and a certificate that ships in the package"),
 }
 """The literal table, in the order of the help."""
 

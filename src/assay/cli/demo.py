@@ -1,4 +1,5 @@
-"""`assay demo verify [--tamper]`: a model and certificate that ship in the package; their key counts this once."""
+"""`assay demo`: the whole story on real data. `assay demo verify [--tamper]`: a model and certificate that ship in the
+package; their key counts this once."""
 
 from __future__ import annotations
 
@@ -7,8 +8,9 @@ import tempfile
 from pathlib import Path
 
 from assay.cli.commands import add_json, add_verbs
-from assay.cli.output import print_line
-from assay.errors import StorageError, UsageError
+from assay.cli.meter import Meter, require_training
+from assay.cli.output import print_json, print_line, print_strong
+from assay.errors import StorageError
 
 DATA = Path(__file__).resolve().parent.parent / "demo_data"
 CERTIFICATE, MODEL, KEY = "demo.assay.json", "demo.safetensors", "demo.key.txt"
@@ -20,24 +22,29 @@ class DemoMissing(StorageError):
     code = "demo.missing"
 
 
-class DemoVerbMissing(UsageError):
-    """`assay demo` was called without saying which demonstration."""
-
-    code = "demo.verb"
-
-
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
+    parser.add_argument("--folder", default="runs/demo", metavar="FOLDER", help="where to write (default: runs/demo)")
     verbs = add_verbs(parser, {"verify": "verify a model and a certificate that ship in the package"}, required=False)
+    add_json(parser)
     verbs["verify"].add_argument("--tamper", action="store_true", help="flip one bit of a copy of the model first")
     add_json(verbs["verify"])
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Verify the demonstration and return 0; with `--tamper` the refutation is raised."""
-    if arguments.verb is None:
-        raise DemoVerbMissing("which demonstration?", expected="verify", next_step="assay demo verify")
-    return verify_demo(DATA, tamper=arguments.tamper, as_json=arguments.json)
+    """Tell the story, or verify the demonstration that ships; with `--tamper` the refutation is raised."""
+    if arguments.verb == "verify":
+        return verify_demo(DATA, tamper=arguments.tamper, as_json=arguments.json)
+    require_training("assay demo")
+    from assay.demonstration.story import Demonstration
+
+    with Meter(quiet=arguments.json) as meter:
+        findings = Demonstration(Path(arguments.folder), meter.say, meter.update).run()
+    if arguments.json:
+        print_json({"exit": 0, **findings})
+    else:
+        print_strong(f"all findings right, in {findings['seconds']} s; everything is in {arguments.folder}")
+    return 0
 
 
 def verify_demo(folder: Path, *, tamper: bool, as_json: bool) -> int:

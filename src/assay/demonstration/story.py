@@ -1,0 +1,250 @@
+"""The demonstration: record two models, kill one and resume it, audit, tamper, certify, verify, refute.
+
+Every finding is compared with what it has to be; the story fails if one is not.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from assay.errors import StorageError, UsageError
+from assay.protocol.encoding import bits_to_float
+from assay.storage.keyring import read_or_create_seed, read_public_key
+from assay.training.pytorch.backend import TorchBackend
+from assay.training.pytorch.profile import apply_profile, environment_for
+from assay.training.recorded import RecordedRun
+from assay.verification.audit import Audit, audit_run
+from assay.verification.certify import certify, export_model, read_final
+from assay.verification.forgery import Alter, Edit, forge, interpolate, only_in, patch_corner
+
+MARKER = ".assay-demo"
+KILL_AT = 57
+POISONED, INTERPOLATED = 4, 7
+"""Intervals, counted from 0, that the forgers falsify."""
+
+_STEP = re.compile(rb"step (\d+) of (\d+)")
+
+_ISOLATED = """
+import socket, sys
+def refuse(*_, **__): raise OSError("this process has no network")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+sys.modules["torch"] = None
+from assay.cli.__main__ import main
+code = main(sys.argv[1:])
+sys.exit(code if not [name for name in sys.modules if name.startswith("torch.")] else 70)
+"""
+
+Progress = Callable[[str, int, int], None]
+Say = Callable[[str], None]
+
+
+class DemoFailed(UsageError):
+    """A finding of the demonstration is not what it has to be."""
+
+    code: ClassVar[str] = "demo.failed"
+
+
+@dataclass
+class Demonstration:
+    """The folder and the findings of one demonstration.
+
+    Attributes:
+        folder: everything is written below it.
+        say: is told each finding as a sentence.
+        progress: is told what is under way, how much is done, of how much.
+        findings: name to what was found.
+    """
+
+    folder: Path
+    say: Say
+    progress: Progress
+    findings: dict[str, object] = field(default_factory=dict)
+
+    def run(self) -> dict[str, object]:
+        """Tell the whole story and return the findings.
+
+        Raises:
+            DemoFailed: something was found that must not be.
+        """
+        begun = time.monotonic()
+        prepare_folder(self.folder)
+        os.environ["ASSAY_HOME"] = str(self.folder / "home")
+        read_or_create_seed("auditor")
+        self._record()
+        self._audit_honest()
+        self._refute_forgeries()
+        self._verify_offline()
+        self.findings["seconds"] = round(time.monotonic() - begun, 1)
+        return self.findings
+
+    def _note(self, name: str, value: object, sentence: str, *, right: bool) -> None:
+        self.findings[name] = value
+        if not right:
+            raise DemoFailed(f"the demonstration found something wrong: {sentence}", actual=value)
+        self.say(sentence)
+
+    # -- record -------------------------------------------------------------------------------------------------------
+
+    def _record(self) -> None:
+        for name, title in (("digits", "convolutional net on digits"), ("text", "transformer on Python's manual")):
+            self._train(name, self.folder / name, f"recording a {title}")
+            run = RecordedRun(self.folder / name)
+            root = run.closing.transcript.root.hex()
+            self.say(f"recorded a {title}: {run.steps} steps, transcript root {root[:16]}…")
+            run.close()
+        self._train("digits", self.folder / "killed", "recording again, to be killed", kill_at=KILL_AT)
+        reached = RecordedRun(self.folder / "killed")
+        rows = reached.steps
+        reached.close()
+        self._train("digits", self.folder / "killed", "resuming")
+        roots = [self._get_root(name) for name in ("digits", "killed")]
+        self._note(
+            "resumed",
+            {"killed_after": KILL_AT, "rows_on_disk": rows, "same_root": roots[0] == roots[1]},
+            f"killed with SIGKILL after step {KILL_AT}, resumed: the same transcript root, bit for bit",
+            right=roots[0] == roots[1],
+        )
+
+    def _get_root(self, name: str) -> bytes:
+        run = RecordedRun(self.folder / name)
+        root = run.closing.transcript.root
+        run.close()
+        return root
+
+    def _train(self, script: str, folder: Path, title: str, kill_at: int = 0) -> None:
+        command = [sys.executable, "-m", f"assay.demonstration.{script}", str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            for line in process.stdout or ():
+                match = _STEP.match(line)
+                if match is None:
+                    continue
+                step, total = int(match[1]), int(match[2])
+                self.progress(title, step, total)
+                if kill_at and step >= kill_at:
+                    process.send_signal(signal.SIGKILL)
+                    process.wait()
+                    return
+            errors = process.stderr.read().decode(errors="replace") if process.stderr else ""
+        if process.returncode:
+            raise DemoFailed(f"{title} failed", actual=errors[-2000:])
+
+    # -- audit --------------------------------------------------------------------------------------------------------
+
+    def _audit(self, folder: Path, title: str) -> Audit:
+        return audit_run(
+            folder,
+            auditor=read_public_key("auditor"),
+            environment=environment_for,
+            progress=lambda done, total: self.progress(title, done, total),
+        )
+
+    def _audit_honest(self) -> None:
+        for name, metric in (("digits", "accuracy"), ("text", "perplexity")):
+            audit = self._audit(self.folder / name, f"auditing {name}")
+            value = bits_to_float(audit.run.closing.evaluations[0].metrics[0].value)
+            right = audit.is_complete and not audit.differing
+            intervals = len(audit.selection.intervals)
+            self._note(
+                f"audit_{name}",
+                {"intervals": intervals, "differ": [a.index for a in audit.differing], metric: value},
+                f"audited {name}: {intervals} of {audit.run.intervals} intervals recomputed, all match; "
+                f"test {metric} recomputed: {value:.4g}",
+                right=right,
+            )
+            self._write_certificate(audit, name)
+
+    def _write_certificate(self, audit: Audit, name: str) -> None:
+        data = certify(audit, read_or_create_seed("auditor"))
+        (self.folder / f"{name}.assay.json").write_bytes(data)
+        with (self.folder / f"{name}.safetensors").open("wb") as file:
+            export_model(read_final(audit.run), file.write)
+
+    def _refute_forgeries(self) -> None:
+        run = RecordedRun(self.folder / "digits")
+        apply_profile(run.profile)
+        first, last = run.get_interval(POISONED)
+        self._refute("poisoned", POISONED, "a backdoor patch in half of each batch", alter=only_in(
+            first, last, patch_corner(label=7)))  # fmt: skip
+        first, last = run.get_interval(INTERPOLATED)
+        self._refute("interpolated", INTERPOLATED, "an interpolated, untrained checkpoint",
+            edit=interpolate(first, last, 1.02), skip=frozenset(range(first + 1, last + 1)))  # fmt: skip
+        run.close()
+
+    def _refute(
+        self,
+        name: str,
+        interval: int,
+        what: str,
+        alter: Alter | None = None,
+        edit: Edit | None = None,
+        skip: frozenset[int] = frozenset(),
+    ) -> None:
+        honest = RecordedRun(self.folder / "digits")
+        backend = TorchBackend(honest.start.aliases)
+        keywords = {"alter": alter} if alter is not None else {}
+        forge(self.folder / "digits", self.folder / name, backend, key="forger", edit=edit, skip=skip, **keywords)
+        honest.close()
+        audit = self._audit(self.folder / name, f"auditing a forgery: {name}")
+        found = [(answer.kind, answer.index) for answer in audit.differing]
+        step = audit.differing[0].step if audit.differing else 0
+        self._note(
+            f"forged_{name}",
+            {"interval": interval, "found": found, "first_step": step},
+            f"forged a run with {what} in interval {interval}: the audit found exactly that interval, from step {step}",
+            right=found == [("interval", interval)] and audit.is_complete,
+        )
+        (self.folder / f"{name}.assay.json").write_bytes(certify(audit, read_or_create_seed("auditor")))
+
+    # -- verify -------------------------------------------------------------------------------------------------------
+
+    def _verify_offline(self) -> None:
+        for name in ("digits", "text"):
+            self._verify(name, f"{name}.assay.json", f"{name}.safetensors", 0, "holds")
+        self._verify("forgery", "poisoned.assay.json", None, 1, "refuted: an interval differs")
+        model = bytearray((self.folder / "digits.safetensors").read_bytes())
+        model[-1] ^= 1
+        (self.folder / "tampered.safetensors").write_bytes(model)
+        self._verify("tampered", "digits.assay.json", "tampered.safetensors", 1, "refuted: one bit of the model flipped")
+        self._verify("stranger", "digits.assay.json", "digits.safetensors", 3, "nothing proven: signer unknown", trust=False)
+
+    def _verify(
+        self, name: str, certificate: str, model: str | None, expected: int, sentence: str, *, trust: bool = True
+    ) -> None:
+        words = ["verify", str(self.folder / certificate), *([str(self.folder / model)] if model else [])]
+        words += ["--trust", read_public_key("auditor").hex()] if trust else []
+        done = subprocess.run([sys.executable, "-c", _ISOLATED, *words], capture_output=True, check=False)
+        self._note(
+            f"verify_{name}",
+            {"exit": done.returncode, "expected": expected},
+            f"verified {certificate}{f' with {model}' if model else ''}, without torch and network: {sentence} "
+            f"(exit {done.returncode})",
+            right=done.returncode == expected,
+        )
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make an empty folder for the demonstration; one that an earlier demonstration made is replaced.
+
+    Raises:
+        UsageError: the folder holds something else.
+        StorageError: it cannot be written.
+    """
+    try:
+        if folder.exists():
+            if not (folder / MARKER).is_file():
+                raise UsageError(f"{folder} exists and was not made by a demonstration", next_step="choose another folder")
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        (folder / MARKER).write_text("made by assay demo; replaced by the next one\n", encoding="ascii")
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written", actual=error.strerror) from None
