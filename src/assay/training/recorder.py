@@ -23,7 +23,6 @@ from assay.protocol.evidence.plan import ClosingRecord, Evaluation, Plan, Progra
 from assay.protocol.evidence.plan_rules import verify_closing_record, verify_plan
 from assay.protocol.evidence.program import Program, compute_program_id
 from assay.protocol.evidence.transcript import (
-    EMPTY_CONTEXT,
     StartLeaf,
     StepParts,
     compute_start_id,
@@ -34,6 +33,7 @@ from assay.protocol.evidence.transcript_rules import is_root_due
 from assay.protocol.hashing import ZERO, compute_digest, tag_bytes
 from assay.protocol.merkle import MerkleRoot, compute_data_root, compute_root, hash_leaf
 from assay.storage.run_directory import RunDirectory
+from assay.training.program_difference import describe_difference
 
 MAX_CHECKPOINTS = 20
 """States that a run keeps beside its start, unless the user asks for more."""
@@ -133,9 +133,7 @@ class Chain:
 
     def get_scalars(self) -> MerkleRoot:
         """Return the Merkle root over the scalars rows of all steps."""
-        return MerkleRoot(
-            tags.SCALARS_TABLE, len(self.row_hashes), compute_root(tags.SCALARS_TABLE, self.row_hashes)
-        )
+        return MerkleRoot(tags.SCALARS_TABLE, len(self.row_hashes), compute_root(tags.SCALARS_TABLE, self.row_hashes))
 
 
 def replace_leaf(parts: StepParts, leaf: bytes) -> StepParts:
@@ -162,6 +160,7 @@ class RunRecorder:
         run.write_object("start.bin", encode(start))
         self.uses = list(self._read_uses())
         self.program_ids = [use.program for use in self.uses]
+        self._found: dict[int, tuple[Program, int]] = {}  # by identity; holding the program keeps its id its own
         self.stored = run.rows
         self.chain = Chain(self.plan_id, start.context, start.state_root)
         self._pending: StepResult | None = None
@@ -191,8 +190,15 @@ class RunRecorder:
 
     def find_program(self, program: Program) -> int | None:
         """Return the index of a program, or None if the run has not used it."""
+        found = self._found.get(id(program))
+        if found is not None:
+            return found[1]
         identity = compute_program_id(program)
-        return self.program_ids.index(identity) if identity in self.program_ids else None
+        if identity not in self.program_ids:
+            return None
+        index = self.program_ids.index(identity)
+        self._found[id(program)] = program, index
+        return index
 
     def add_program(self, program: Program, *, first_step: int, known_answer: bytes = ZERO) -> int:
         """Store a program durably and return its index."""
@@ -206,6 +212,23 @@ class RunRecorder:
         self.uses = uses
         self.program_ids.append(identity)
         return len(uses) - 1
+
+    def verify_known(self, step: int, program: Program) -> None:
+        """Check that a step that is done again follows a program that the run has.
+
+        Raises:
+            ResumeDiffers: naming the first difference from the program that the step followed before.
+        """
+        if step > self.stored or self.find_program(program) is not None:
+            return
+        identity = self.program_ids[self.run.read_row(step).program]
+        stored = decode(self.run.read_object(f"programs/{identity.hex()}.bin"), Program)
+        raise ResumeDiffers(
+            f"the resumed run follows another program at step {step}",
+            expected="the step as it was recorded",
+            actual=describe_difference(stored, program),
+            next_step="run the unchanged script to resume, or record a new run in another folder",
+        )
 
     def is_root_due(self, step: int) -> bool:
         """True if the leaf of `step` needs a state root whether or not it is the last."""

@@ -284,7 +284,7 @@ class _Source:
         for output in self.program.state_outputs:
             place = index_of[output.namespace, output.name]
             name = self.names[output.value]
-            if name == self.names[place] and self.lives_in.get(output.value) == place:
+            if name == self.names[place] and self._find_memory(output.value) == place:
                 continue
             if self._find_memory(output.value) < len(self.program.state):
                 self.lines.append(f"w{place} = {clone}({name})")

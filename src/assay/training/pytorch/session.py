@@ -6,7 +6,6 @@ Source: DESIGN, "Training as data".
 from __future__ import annotations
 
 import functools
-import math
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,9 +18,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from assay.errors import UsageError
-from assay.protocol.encoding import bits_to_float, decode, encode
 from assay.protocol.evidence.order import SEQUENTIAL, SHUFFLE
-from assay.protocol.evidence.plan import ClosingRecord, Evaluation
+from assay.protocol.evidence.plan import ClosingRecord
 from assay.storage.run_directory import RunDirectory
 from assay.storage.run_layout import FORMAT
 from assay.training.batches import compute_losses
@@ -31,8 +29,7 @@ from assay.training.evaluations import EvaluationList
 from assay.training.feed import Feed
 from assay.training.pytorch import opening
 from assay.training.pytorch.backend import compute_state
-from assay.training.pytorch.evaluation import capture_inference, compute_metrics, get_measures
-from assay.training.pytorch.home import NotFinite, StateHome
+from assay.training.pytorch.home import StateHome
 from assay.training.pytorch.initialiser import InitialiserTape
 from assay.training.pytorch.known_answer import compute_known_answer
 from assay.training.pytorch.loader import Loader, get_whole_arrays, to_array
@@ -44,6 +41,8 @@ from assay.training.signing import sign_closing
 from assay.training.state import StateRoots
 
 _REHASH_ONE_IN = 200
+_FRESH = 2
+"""The first steps of a process, after each of which the whole state and the batch are hashed again."""
 
 
 class WrongOrder(UsageError):
@@ -52,16 +51,16 @@ class WrongOrder(UsageError):
     code: ClassVar[str] = "run.order"
 
 
+class StepInterrupted(UsageError):
+    """A step ended in the middle; the state in memory belongs to no step."""
+
+    code: ClassVar[str] = "run.step-interrupted"
+
+
 class AlreadyFinished(UsageError):
     """The run has its closing record."""
 
     code: ClassVar[str] = "run.finished"
-
-
-class BatchChanged(UsageError):
-    """The step was not given the batch of the loader."""
-
-    code: ClassVar[str] = "run.batch-changed"
 
 
 def make_seed(seed: int | bytes) -> bytes:
@@ -145,7 +144,10 @@ class Run:
         self._intended = 0
         self._recorder: RunRecorder | None = None
         self._due: tuple[int, StateRoots] | None = None
-        self._last_root: tuple[int, bytes] | None = None
+        self._last_root: tuple[int, bytes] = (0, b"")
+        self._rehash = 0  # the step whose state is hashed again before the next one
+        self._first = 0  # the last step before this process
+        self._interrupted = 0  # the step that did not end
 
     # -- what the user calls before the loop --------------------------------------------------------------------------
 
@@ -244,7 +246,7 @@ class Run:
         profile = opening.open_profile(self._run, self._threads, mkldnn)
         initialiser = self._initialiser.build(self._models) if self._initialiser is not None else None
         self._home = StateHome(self._models, self._optimizers)
-        start_, record = opening.describe_start(self._home, initialiser)
+        start_, record = opening.adopt_start(self._run, *opening.describe_start(self._home, initialiser))
         interval = opening.choose_interval(self._checkpoint_every, self._intended)
         plan = opening.make_plan(
             start=start_,
@@ -271,20 +273,19 @@ class Run:
         """Go to the last checkpoint, or store a declared start, which nobody could make again."""
         recorder = self._get_recorder()
         self._last_root = (0, start_root)
-        stored = self._run.checkpoints.list_steps()
-        if not stored:
-            if declared:
-                self._write_checkpoint(0, self._home.compute_roots())
+        if declared and not self._run.checkpoints.list_steps():
+            self._write_checkpoint(0, self._home.compute_roots())
+        base = opening.choose_base(self._run)
+        if base is None:
             return
-        if stored[-1] == 0:
-            return
-        checkpoint = self._run.checkpoints.read(stored[-1])
-        recorder.replay_rows(stored[-1])
+        checkpoint = self._run.checkpoints.read(base)
+        recorder.replay_rows(base)
         self._home.fill(checkpoint.manifest.records, checkpoint.tensors)
         restore_settings(checkpoint.manifest.extra, self._optimizers, self._schedulers)
         self._home.refresh()
-        self._last_root = (stored[-1], checkpoint.manifest.state_root)
-        self._home.verify_hash(checkpoint.manifest.state_root, stored[-1])
+        self._first = self._rehash = base
+        self._last_root = (base, checkpoint.manifest.state_root)
+        self._home.verify_hash(checkpoint.manifest.state_root, base)
 
     def _get_recorder(self) -> RunRecorder:
         if self._recorder is None:
@@ -297,41 +298,60 @@ class Run:
         step = recorder.step + 1
         fed = self._loader.current if self._loader is not None else None
         leaves, spec = pytree.tree_flatten((args, kwargs))
-        if fed is None or fed.batch.step != step or not _is_same(leaves, fed.tensors):
+        if fed is None or fed.batch.step != step:
             raise BatchChanged(
-                "the step was not given the batch that run.loader yielded last",
-                expected="all tensors of the batch, in their order, and nothing else",
-                next_step="pass the batch as it comes from the loader; move changes to it into the step",
+                f"step {step} has no batch of its own",
+                expected="one call of the step for each batch that run.loader yields",
+                next_step="call the step inside `for batch in loader:`",
             )
+        fresh = step - self._first <= _FRESH
+        fed.verify_untouched(leaves, whole=fresh or secrets.randbelow(_REHASH_ONE_IN) == 0)
+        self._verify_whole()
         self._verify_state(step - 1)
         self._write_due()
-        outcome = self._runner.run(step, fed.tensors, lambda tensors: pytree.tree_unflatten(list(tensors), spec))
+        self._interrupted = step
+        try:
+            outcome = self._runner.run(step, fed.tensors, lambda tensors: pytree.tree_unflatten(list(tensors), spec))
+        except (CaptureRefused, GraphDiffers):
+            self._interrupted = 0  # models and optimizers are as they were
+            raise
         self._record(step, fed.batch.membership, fed.batch.content, outcome)
+        self._interrupted = 0
         return pytree.tree_unflatten(list(outcome.results), outcome.spec)
+
+    def _verify_whole(self) -> None:
+        """Refuse to go on after a step that was carried out in part, or whose result was refused."""
+        if self._interrupted:
+            raise StepInterrupted(
+                f"step {self._interrupted} did not end: the state in memory is not that of any step",
+                next_step="run the script again: it goes on from the last checkpoint",
+            )
 
     def _verify_state(self, step: int) -> None:
         self._home.verify_untouched(step)
-        if self._last_root is not None and self._last_root[0] == step:
-            known = self._due is not None or step == 0 or secrets.randbelow(_REHASH_ONE_IN) == 0
-            if known:
-                self._home.verify_hash(self._last_root[1], step)
+        if self._rehash == step and self._last_root[0] == step:
+            self._home.verify_hash(self._last_root[1], step)
 
     def _record(self, step: int, membership: bytes, content: bytes, outcome: Outcome) -> None:
         recorder = self._get_recorder()
-        _verify_results(outcome.results, step)
+        verify_results(outcome.results, step)
+        recorder.verify_known(step, outcome.program)
         index = recorder.find_program(outcome.program)
         if index is None:
             answer = compute_known_answer(outcome.program)
             index = recorder.add_program(outcome.program, first_step=step, known_answer=answer)
         arrays = [result.contiguous().numpy() for result in outcome.results]
         loss_root, digests = compute_losses(arrays)
+        is_due, is_checkpoint = recorder.is_root_due(step), step % recorder.plan.interval_length == 0
+        if is_checkpoint or step - self._first < _FRESH or secrets.randbelow(_REHASH_ONE_IN) == 0:
+            self._rehash = step
+        if is_checkpoint:
+            self._home.verify_finite(step)
         roots = None
-        if recorder.is_root_due(step):
+        if is_due or self._rehash == step:
             roots = self._home.compute_roots()
             self._last_root = (step, roots.state_root)
-        if roots is not None and step % recorder.plan.interval_length == 0:
-            self._home.verify_finite(step)
-            self._due = (step, roots)
+            self._due = (step, roots) if is_checkpoint else None
         recorder.record(
             StepResult(
                 program=index,
@@ -340,7 +360,7 @@ class Run:
                 row=outcome.row.tobytes(),
                 losses=tuple(keep_loss(a.tobytes(), d) for a, d in zip(arrays, digests, strict=True)),
                 loss_root=loss_root,
-                state_root=roots.state_root if roots is not None else b"",
+                state_root=roots.state_root if roots is not None and is_due else b"",
             )
         )
 
@@ -404,29 +424,10 @@ class Run:
             Metric to value.
         """
         self._open()
-        names = get_measures(metrics)
-        data = commit_dataset(
-            dataset, check_seed=secrets.token_bytes(32), to_array=to_array, arrays=get_whole_arrays(dataset)
-        )
-        batch_size = min(batch_size, data.packed.size)
-        modes = [(module, module.training) for module in net.modules()]
-        net.eval()
-        try:
-            batch = [torch.from_numpy(a) for a in data.packed.gather(np.arange(batch_size, dtype=np.int64))]
-            program = capture_inference(net, self._models, batch, names)
-        finally:
-            for module, mode in modes:
-                module.training = mode
         recorder = self._get_recorder()
-        recorder.add_program(program, first_step=0, known_answer=compute_known_answer(program))
-        state = self._home.tensors[: len(program.state)]
-        measured = compute_metrics(program, state, data.packed, batch_size, names)
-        store_data(self._run, f"test-{data.record.leaves.root.hex()[:16]}", data.packed, data.record)
-        evaluation = Evaluation(
-            recorder.step, recorder.program_ids[recorder.find_program(program) or 0], data.record, batch_size, measured
-        )
-        EvaluationList.append(self._run, evaluation)
-        return {metric.name: bits_to_float(metric.value) for metric in measured}
+        self._verify_whole()
+        self._home.verify_untouched(recorder.step)
+        return measure(recorder, self._home, net, dataset, metrics=metrics, batch_size=batch_size)
 
     def finish(self, *, reason: str | None = None) -> ClosingRecord:
         """End the run: last row, last checkpoint, closing record, the recorder's signature.
@@ -436,7 +437,10 @@ class Run:
         """
         self._open()
         recorder = self._get_recorder()
+        self._verify_whole()
         self._home.verify_untouched(recorder.step)
+        if self._last_root[0] == recorder.step:
+            self._home.verify_hash(self._last_root[1], recorder.step)
         self._home.verify_finite(recorder.step)
         roots = self._home.compute_roots()
         self._due = None
@@ -472,21 +476,3 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
-
-
-def _is_same(leaves: Sequence[Any], tensors: Sequence[torch.Tensor]) -> bool:
-    return len(leaves) == len(tensors) and all(one is other for one, other in zip(leaves, tensors, strict=True))
-
-
-def _verify_results(results: Sequence[torch.Tensor], step: int) -> None:
-    for index, result in enumerate(results):
-        if not result.is_floating_point():
-            continue
-        finite = math.isfinite(result.item()) if result.numel() == 1 else bool(torch.isfinite(result).all())
-        if not finite:
-            raise NotFinite(
-                f"result {index} of step {step} is not finite",
-                expected="finite numbers",
-                actual=result.item() if result.numel() == 1 else "NaN or infinity",
-                next_step="the run up to the last checkpoint is kept; lower the rate or clip, and record a new run",
-            )
