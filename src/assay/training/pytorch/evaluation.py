@@ -82,6 +82,7 @@ def capture_inference(
         CaptureRefused: the model draws random numbers, changes its state or reads values in evaluation.
     """
     entries, _ = layout.list_model_tensors(models)
+    _refuse_strangers(net, entries)
     recordings = [_record(net, entries, fields, metrics) for fields in (batch, roll_batch(batch))]
     (tape, calls, inputs, outputs), (other_tape, other_calls, other_inputs, _) = recordings
     compare_calls(calls, other_calls, inputs, other_inputs)
@@ -108,6 +109,17 @@ def capture_inference(
             next_step="call net.eval() has the usual effect; a custom buffer must not change in evaluation",
         )
     return program
+
+
+def _refuse_strangers(net: nn.Module, entries: Sequence[layout.Entry]) -> None:
+    known = {id(entry.tensor) for entry in entries}
+    for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
+        if id(tensor) not in known:
+            raise CaptureRefused(
+                f"{name} of the model to evaluate is not part of the run's state",
+                expected="a model of @run.step(models=[...]), or a module made of its parts",
+                next_step="pass the module in models=[...] of @run.step: only what is recorded can be recomputed",
+            )
 
 
 def _record(

@@ -6,6 +6,7 @@ change made in between would be part of no program: it is an error that names th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from assay.errors import CaptureRefused, UsageError
-from assay.protocol.evidence.model_state import AliasTable, TensorRecord
+from assay.protocol.evidence.model_state import BUFFER, PARAM, SLOT, TRANSIENT, AliasTable, TensorRecord
 from assay.training.pytorch import layout
 from assay.training.pytorch.lower import DTYPES, get_type
 from assay.training.state import StateHasher, StateRoots, TensorLayout
@@ -88,11 +89,11 @@ class StateHome:
         for entry in self.entries:
             make_own(entry.tensor)
         self.tensors = [entry.tensor for entry in self.entries]
-        self.buffers = [memoryview(get_bytes(tensor)) for tensor in self.tensors]
+        self.buffers = [get_bytes(tensor).data for tensor in self.tensors]
         self.layout = [TensorLayout(e.namespace, e.name, t.dtype, t.shape) for e, t in self._types()]
         self.hasher = StateHasher(self.layout, self.aliases)
         self.signature = tuple((e.namespace, e.name, t) for e, t in self._types())
-        self.parameters = [entry.tensor for entry in self.entries if entry.namespace == layout.PARAM]
+        self.parameters = [entry.tensor for entry in self.entries if entry.namespace == PARAM]
         self._places = self._find_places()
         self._slots = self._list_slots()
         self.note()
@@ -196,7 +197,7 @@ class StateHome:
         for entry, tensor in zip(self.entries, self.tensors, strict=True):
             if not tensor.is_floating_point():
                 continue
-            buffer = entry.namespace in (layout.BUFFER, layout.TRANSIENT)
+            buffer = entry.namespace in (BUFFER, TRANSIENT)
             bad = torch.isnan(tensor).any() if buffer else not torch.isfinite(tensor).all()
             if bad:
                 raise NotFinite(
@@ -218,7 +219,7 @@ class StateHome:
             for (namespace, name), (record, data) in stored.items():
                 value = torch.frombuffer(bytearray(data) or bytearray(1), dtype=torch.uint8)[: record.nbytes]
                 value = value.clone().view(DTYPES[record.dtype]).reshape(record.shape)
-                if namespace == layout.SLOT:
+                if namespace == SLOT:
                     index, rest = name.split("/", 1)
                     owner, slot = rest.rsplit("/", 1)
                     self.optimizers[int(index)].state[owners[owner]][slot] = value
@@ -231,3 +232,22 @@ class StateHome:
         if missing:
             raise UsageError(f"the models have tensors that the stored state lacks: {', '.join(missing[:5])}")
         self.refresh()
+
+
+def verify_results(results: Sequence[torch.Tensor], step: int) -> None:
+    """Refuse NaN and infinity in what a step returned.
+
+    Raises:
+        NotFinite: naming the step.
+    """
+    for index, result in enumerate(results):
+        if not result.is_floating_point():
+            continue
+        finite = math.isfinite(result.item()) if result.numel() == 1 else bool(torch.isfinite(result).all())
+        if not finite:
+            raise NotFinite(
+                f"result {index} of step {step} is not finite",
+                expected="finite numbers",
+                actual=result.item() if result.numel() == 1 else "NaN or infinity",
+                next_step="the run up to the last checkpoint is kept; lower the rate or clip, and record a new run",
+            )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from operator import is_
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
 from assay.errors import UsageError
+from assay.training.batches import compute_content
 from assay.training.datasets import CommittedData
 from assay.training.feed import Batch, Feed
 from assay.training.samples import rebuild_structure
@@ -27,6 +29,12 @@ def get_whole_arrays(dataset: object) -> list[np.ndarray]:
     return []
 
 
+class BatchChanged(UsageError):
+    """The step was not given the batch of the loader."""
+
+    code: ClassVar[str] = "run.batch-changed"
+
+
 class FedBatch:
     """The batch that the loader gave last: what the user holds, and what was committed."""
 
@@ -34,6 +42,31 @@ class FedBatch:
         self.batch = batch
         self.tensors = [torch.from_numpy(array) for array in batch.arrays]
         self.structure = rebuild_structure(names, self.tensors)
+
+    def verify_untouched(self, leaves: Sequence[Any], *, whole: bool) -> None:
+        """Check that the step is given this batch, as it was committed.
+
+        Args:
+            leaves: what the step is given, flat.
+            whole: whether the bytes are hashed again: a change through `.numpy()` leaves no other trace.
+
+        Raises:
+            BatchChanged: other tensors, or other values.
+        """
+        same = len(leaves) == len(self.tensors) and all(map(is_, leaves, self.tensors))
+        if not same:
+            raise BatchChanged(
+                "the step was not given the batch that run.loader yielded last",
+                expected="all tensors of the batch, in their order, and nothing else",
+                next_step="pass the batch as it comes from the loader; move changes to it into the step",
+            )
+        is_changed = any(tensor._version or tensor.requires_grad for tensor in self.tensors)
+        if is_changed or (whole and compute_content(self.batch.arrays) != self.batch.content):
+            raise BatchChanged(
+                f"the batch of step {self.batch.step} was changed between run.loader and the step",
+                expected="the samples that were committed to",
+                next_step="move the change into the step (augmentation, noise, requires_grad_), where it is recorded",
+            )
 
 
 class Loader:

@@ -31,20 +31,23 @@ DEFAULT_ROOT_PERIOD = 10
 LIMITS = Limits(flops=10**16, peak_bytes=2**36)
 
 
+_CURE = "run the unchanged script to resume, or record a new run in another folder"
+
+
 class PlanChanged(UsageError):
     """The script plans something else than the run that it resumes."""
 
     code: ClassVar[str] = "resume.plan-changed"
 
 
-def choose_mkldnn(models: Sequence[nn.Module], wanted: bool | None) -> bool:
+def choose_mkldnn(models: Sequence[nn.Module], *, wanted: bool | None) -> bool:
     """Return whether oneDNN is used: unless told otherwise, not for recurrent layers, which it hides from the tape."""
     if wanted is not None:
         return wanted
     return not any(isinstance(module, nn.RNNBase) for model in models for module in model.modules())
 
 
-def open_profile(run: RunDirectory, threads: int, mkldnn: bool) -> Profile:
+def open_profile(run: RunDirectory, *, threads: int, mkldnn: bool) -> Profile:
     """Put the process under the profile of the run, which is stored the first time.
 
     Raises:
@@ -113,6 +116,44 @@ def describe_start(home: StateHome, initialiser: ir.Program | None) -> tuple[Sta
     return InitialisedStart(ir.compute_program_id(initialiser)), record
 
 
+def adopt_start(run: RunDirectory, start: Start, record: StartRecord) -> tuple[Start, StartRecord]:
+    """Compare the start with the one that a resumed run has, and take that one if both are declared.
+
+    A script that declares its start need not make the same weights again: they are stored.
+
+    Raises:
+        PlanChanged: the models have other tensors than when the run began.
+    """
+    if not run.has_object("plan.bin") or not run.has_object("start.bin"):
+        return start, record
+    stored = decode(run.read_object("start.bin"), StartRecord)
+    old, new = (
+        {entry.name: f"{entry.dtype} {list(entry.shape)}" for entry in side.records} for side in (stored, record)
+    )
+    if old != new or stored.aliases != record.aliases:
+        name = next((name for name in [*old, *new] if old.get(name) != new.get(name)), "a tied tensor")
+        raise PlanChanged(
+            f"the models changed since the run began: {name}",
+            expected=old.get(name, "no such tensor"),
+            actual=new.get(name, "no such tensor"),
+            next_step=_CURE,
+        )
+    planned = decode(run.read_object("plan.bin"), Plan).start
+    if isinstance(planned, DeclaredStart) and isinstance(start, DeclaredStart):
+        return planned, stored
+    return start, record
+
+
+def choose_base(run: RunDirectory) -> int | None:
+    """Return the checkpoint from which a resumed run goes on; None: from the start.
+
+    It is the last one after which there is a row: that step is done again and must equal the row, so that a script
+    that was changed is found before anything is written.
+    """
+    stored = [step for step in run.checkpoints.list_steps() if step < run.rows or step == 0]
+    return stored[-1] if stored else None
+
+
 def compare_plans(run: RunDirectory, plan: Plan) -> None:
     """Check that a resumed run plans what it planned.
 
@@ -129,11 +170,12 @@ def compare_plans(run: RunDirectory, plan: Plan) -> None:
             f"the script changed since the run began: {', '.join(differing)}",
             expected={name: _show(getattr(stored, name)) for name in differing},
             actual={name: _show(getattr(plan, name)) for name in differing},
-            next_step="run the unchanged script to resume, or record a new run in another folder",
+            next_step=_CURE,
         )
 
 
 def _show(value: object) -> object:
+    if isinstance(value, msgspec.Struct):
+        parts = [f"{name}={_show(getattr(value, name))}" for name in value.__struct_fields__]
+        return f"{type(value).__name__}({', '.join(parts)})"
     return value.hex() if isinstance(value, bytes) else value
-
-

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from assay.errors import UsageError
+from assay.errors import CaptureRefused, UsageError
 from assay.protocol.evidence.order import SEQUENTIAL, SHUFFLE
 from assay.protocol.evidence.plan import ClosingRecord
 from assay.storage.run_directory import RunDirectory
@@ -29,13 +29,14 @@ from assay.training.evaluations import EvaluationList
 from assay.training.feed import Feed
 from assay.training.pytorch import opening
 from assay.training.pytorch.backend import compute_state
-from assay.training.pytorch.home import StateHome
+from assay.training.pytorch.home import StateHome, verify_results
 from assay.training.pytorch.initialiser import InitialiserTape
 from assay.training.pytorch.known_answer import compute_known_answer
-from assay.training.pytorch.loader import Loader, get_whole_arrays, to_array
+from assay.training.pytorch.loader import BatchChanged, Loader, get_whole_arrays, to_array
+from assay.training.pytorch.measuring import measure
 from assay.training.pytorch.profile import tune_allocator
 from assay.training.pytorch.schedulers import find_schedulers, restore_settings, save_settings
-from assay.training.pytorch.step_runner import Outcome, StepRunner
+from assay.training.pytorch.step_runner import GraphDiffers, Outcome, StepRunner
 from assay.training.recorder import RunRecorder, StepResult, choose_checkpoints, keep_loss
 from assay.training.signing import sign_closing
 from assay.training.state import StateRoots
@@ -179,7 +180,14 @@ class Run:
         )
         self._last_batch = "drop" if drop_last else "keep"
         self._order_version = SHUFFLE if shuffle else SEQUENTIAL
-        feed = Feed(data.packed, data.leaf_hashes, self._seed, self._order_version, batch_size, self._last_batch)
+        feed = Feed(
+            data.packed,
+            data.leaf_hashes,
+            seed=self._seed,
+            order_version=self._order_version,
+            batch_size=batch_size,
+            last_batch=self._last_batch,
+        )
         data.packed.gather(np.zeros(1, np.int64))
         if feed.per_epoch < 1:
             raise UsageError("an epoch has no batch", expected=f"at least {batch_size} samples", actual=len(dataset))
@@ -242,8 +250,8 @@ class Run:
             return
         if self._loader is None or self._body is None:
             raise WrongOrder("the run has no data or no step", expected="run.loader(...) and @run.step before the loop")
-        mkldnn = opening.choose_mkldnn(self._models, self._mkldnn)
-        profile = opening.open_profile(self._run, self._threads, mkldnn)
+        mkldnn = opening.choose_mkldnn(self._models, wanted=self._mkldnn)
+        profile = opening.open_profile(self._run, threads=self._threads, mkldnn=mkldnn)
         initialiser = self._initialiser.build(self._models) if self._initialiser is not None else None
         self._home = StateHome(self._models, self._optimizers)
         start_, record = opening.adopt_start(self._run, *opening.describe_start(self._home, initialiser))
@@ -306,7 +314,6 @@ class Run:
             )
         fresh = step - self._first <= _FRESH
         fed.verify_untouched(leaves, whole=fresh or secrets.randbelow(_REHASH_ONE_IN) == 0)
-        self._verify_whole()
         self._verify_state(step - 1)
         self._write_due()
         self._interrupted = step
@@ -328,6 +335,7 @@ class Run:
             )
 
     def _verify_state(self, step: int) -> None:
+        self._verify_whole()
         self._home.verify_untouched(step)
         if self._rehash == step and self._last_root[0] == step:
             self._home.verify_hash(self._last_root[1], step)
@@ -343,7 +351,8 @@ class Run:
         arrays = [result.contiguous().numpy() for result in outcome.results]
         loss_root, digests = compute_losses(arrays)
         is_due, is_checkpoint = recorder.is_root_due(step), step % recorder.plan.interval_length == 0
-        if is_checkpoint or step - self._first < _FRESH or secrets.randbelow(_REHASH_ONE_IN) == 0:
+        is_epoch_end = self._loader is not None and step % len(self._loader) == 0  # the user looks at the net here
+        if is_checkpoint or is_epoch_end or step - self._first <= _FRESH or secrets.randbelow(_REHASH_ONE_IN) == 0:
             self._rehash = step
         if is_checkpoint:
             self._home.verify_finite(step)
@@ -405,7 +414,7 @@ class Run:
             self._run.steps.flush()
         return compute_state(self.path, step)
 
-    def log(self, **values: float | int | str) -> None:
+    def log(self, **values: float | str) -> None:
         """Write values of your own beside the step; they are declared, never proven."""
         self._run.log.append({"step": self.step_number, **values})
 
@@ -425,8 +434,7 @@ class Run:
         """
         self._open()
         recorder = self._get_recorder()
-        self._verify_whole()
-        self._home.verify_untouched(recorder.step)
+        self._verify_state(recorder.step)
         return measure(recorder, self._home, net, dataset, metrics=metrics, batch_size=batch_size)
 
     def finish(self, *, reason: str | None = None) -> ClosingRecord:
@@ -437,10 +445,7 @@ class Run:
         """
         self._open()
         recorder = self._get_recorder()
-        self._verify_whole()
-        self._home.verify_untouched(recorder.step)
-        if self._last_root[0] == recorder.step:
-            self._home.verify_hash(self._last_root[1], recorder.step)
+        self._verify_state(recorder.step)
         self._home.verify_finite(recorder.step)
         roots = self._home.compute_roots()
         self._due = None

@@ -192,6 +192,6 @@ class StepRunner:
             raise GraphDiffers(
                 f"the recorded program and the step itself differ at step {step}: {', '.join(differing[:5])}",
                 next_step="the step depends on something that was not seen while recording; look for Python state "
-                "that it reads or changes",
+                "that it reads or changes, or for gradients that code outside the step left",
             )
         return results

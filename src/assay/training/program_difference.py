@@ -1,0 +1,58 @@
+"""Where two programs first differ, in words: for a script that was changed between recording and resuming.
+
+Source: DESIGN, "Alone".
+"""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+from assay.protocol.encoding import bits_to_float
+from assay.protocol.evidence import program as ir
+
+
+def describe_difference(stored: ir.Program, actual: ir.Program) -> str:
+    """Return the first thing that differs: an input, a node, a state output or a result."""
+    for what, old, new in (
+        ("state input", stored.state, actual.state),
+        ("batch field", stored.batch, actual.batch),
+        ("constant", stored.constants, actual.constants),
+    ):
+        if old != new:
+            return f"the programs have other {what}s ({len(old)} and {len(new)})"
+    if stored.scalars != actual.scalars:
+        return f"the optimizers use {actual.scalars} numbers instead of {stored.scalars}"
+    for index, (one, other) in enumerate(zip_longest(stored.nodes, actual.nodes)):
+        if one != other:
+            return f"node {index} is {_show_node(other)} instead of {_show_node(one)}"
+    if stored.state_outputs != actual.state_outputs:
+        return "the programs change other tensors of the state"
+    if stored.results != actual.results:
+        return "the programs return other values"
+    return "the programs are equal"
+
+
+def _show_node(node: ir.Node | None) -> str:
+    if node is None:
+        return "missing"
+    arguments = [_show(argument) for argument in node.arguments]
+    arguments += [f"{keyword.name}={_show(keyword.value)}" for keyword in node.keywords]
+    return f"{node.operator.removesuffix('.default')}({', '.join(arguments)})"
+
+
+def _show(argument: ir.Argument) -> str:
+    match argument:
+        case ir.Value():
+            return f"%{argument.index}"
+        case ir.Scalar():
+            return f"scalar {argument.index}"
+        case ir.Real():
+            return repr(bits_to_float(argument.bits))
+        case ir.Sequence():
+            return f"[{', '.join(map(_show, argument.items))}]"
+        case ir.Nothing():
+            return "None"
+        case ir.ElementType():
+            return argument.name
+        case _:
+            return repr(argument.value)
