@@ -96,10 +96,12 @@ class RunEvidence(msgspec.Struct, frozen=True):
 
 
 class EvaluationCheck(msgspec.Struct, frozen=True):
-    """Whether an evaluation of the closing record was recomputed, and samples shared with the training set."""
+    """Whether an evaluation of the closing record was recomputed and matches, samples shared with the training set, and
+    whether it was recomputed and differs."""
 
     recomputed: bool
     overlap: int | None = None
+    differs: bool = False
 
 
 class AuditEvidence(msgspec.Struct, frozen=True):
@@ -109,6 +111,7 @@ class AuditEvidence(msgspec.Struct, frozen=True):
         findings: recomputed intervals, in any order.
         replays: how often each of them was replayed.
         start_recomputed: whether the initialiser was run again and gave the start.
+        start_differs: whether it was run again and gave another start.
         programs: summaries, in the order of the closing record.
         scalars: summaries of the rates.
         differing_rows: rows that differ from the optimizer's own formula; None: not computed.
@@ -122,6 +125,7 @@ class AuditEvidence(msgspec.Struct, frozen=True):
     scalars: Sequence[ScalarSummary] = ()
     differing_rows: int | None = None
     evaluations: Sequence[EvaluationCheck] = ()
+    start_differs: bool = False
 
 
 def build_statement(run: RunEvidence, audit: AuditEvidence, checkers: Iterable[bytes]) -> bytes:
@@ -173,7 +177,7 @@ def _build_predicate(run: RunEvidence, audit: AuditEvidence, checkers: Sequence[
         start=StartClaim(
             kind=START_KINDS[type(plan.start)],
             root=run.first_leaf.start_root.hex(),
-            check="recomputed" if audit.start_recomputed else "not recomputed",
+            check="differs" if audit.start_differs else "recomputed" if audit.start_recomputed else "not recomputed",
         ),
         seed=SeedClaim(plan.seed_origin, "0"),
         roots=_build_roots(run),
@@ -228,7 +232,7 @@ def _build_evaluations(closing: ClosingRecord, audit: AuditEvidence) -> list[Eva
     return [
         derive_evaluation(
             evaluation,
-            "recomputed" if check.recomputed else "declared",
+            "differs" if check.differs else "recomputed" if check.recomputed else "declared",
             NOT_COMPUTED if check.overlap is None else str(check.overlap),
         )
         for evaluation, check in zip(closing.evaluations, checks, strict=True)

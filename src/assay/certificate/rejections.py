@@ -59,6 +59,18 @@ class IntervalDiffers(_WithFindings, Refuted):
     code = "certificate.interval-differs"
 
 
+class StartDiffers(_WithFindings, Refuted):
+    """A checker ran the initialiser from the seed, and got another start."""
+
+    code = "certificate.start-differs"
+
+
+class MetricsDiffer(_WithFindings, Refuted):
+    """A checker measured on the test set, and got other values."""
+
+    code = "certificate.metrics-differ"
+
+
 class AnotherModel(Refuted):
     """The model file is not the certified one: its size, its SHA-256 or its model root differs."""
 

@@ -27,7 +27,7 @@ MAX_LISTED = 4096
 
 Level = Literal["observed", "replayable", "recomputed"]
 Kind = Literal["uniform", "private", "flagged", "all"]
-Check = Literal["recomputed", "declared"]
+Check = Literal["recomputed", "declared", "differs"]
 StartKind = Literal["initialised", "certified", "declared"]
 Result = Literal["matches", "differs", "inconclusive"]
 
@@ -52,11 +52,11 @@ class Recorder(Json, frozen=True):
 
 
 class StartClaim(Json, frozen=True):
-    """Where training started; `check` says whether whoever signs recomputed it from the seed."""
+    """Where training started; `check`: whoever signs ran the initialiser and got it, got another one, or did not."""
 
     kind: StartKind
     root: str
-    check: Literal["recomputed", "not recomputed"]
+    check: Literal["recomputed", "not recomputed", "differs"]
 
 
 class SeedClaim(Json, frozen=True):

@@ -36,10 +36,12 @@ from assay.certificate.rejections import (
     ClaimContradicted,
     ForeignSignatureFailed,
     IntervalDiffers,
+    MetricsDiffer,
     OwnKeyOnly,
     PolicyNotMet,
     SignatureFailed,
     SignersUnknown,
+    StartDiffers,
 )
 from assay.certificate.statement import ModelFile, Statement, decode_statement
 from assay.certificate.wording import Checked, Findings, Signer, describe
@@ -186,6 +188,14 @@ def _verify_trust(findings: Findings, policy: TrustPolicy) -> None:
     if findings.differing:
         raise IntervalDiffers(
             "an interval was recomputed and differs", expected="all match", actual=findings.differing[:20]
+        ).attach(findings)
+    if findings.start == "differs":
+        raise StartDiffers(
+            "the start was recomputed from the seed and differs", expected="the claimed start"
+        ).attach(findings)
+    if findings.differing_metrics:
+        raise MetricsDiffer(
+            "metrics were recomputed and differ", expected="all match", actual=", ".join(findings.differing_metrics)
         ).attach(findings)
     if all(signer.is_recorder for signer in trusted):
         raise OwnKeyOnly(

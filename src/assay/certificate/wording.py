@@ -5,7 +5,7 @@ Source: FORMATS, "What it may claim"; `spec/certificate.md`, CRT-31.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -36,6 +36,8 @@ class Findings(msgspec.Struct, frozen=True, rename="camel"):
     recomputed: int  # of any kind
     differing: list[int]
     inconclusive: list[int]
+    start: Literal["recomputed", "not recomputed", "differs"]
+    differing_metrics: list[str]  # of evaluations that were recomputed and differ
     miss_one: str  # fraction
     miss_one_rounded: str
     caught95: str
@@ -70,6 +72,8 @@ def describe(checked: Checked) -> Findings:
         recomputed=checked.recomputed,
         differing=_get_intervals(predicate, "differs"),
         inconclusive=_get_intervals(predicate, "inconclusive"),
+        start=predicate.start.check,
+        differing_metrics=[m.name for e in predicate.evaluations if e.check == "differs" for m in e.metrics],
         miss_one=chances.miss_one.fraction,
         miss_one_rounded=chances.miss_one.rounded,
         caught95=chances.caught95,
@@ -140,7 +144,9 @@ def _describe_not_proven(checked: Checked) -> list[str]:
     left = predicate.intervals - checked.recomputed
     if left:
         said.append(f"{left} of {predicate.intervals} intervals were not recomputed: nothing is claimed about them.")
-    if predicate.start.check != "recomputed":
+    if predicate.start.check == "differs":
+        said.append("The initialiser, run from the seed, gives another start.")
+    elif predicate.start.check != "recomputed":
         said.append(_UNCHECKED_START[predicate.start.kind])
     if checked.plan.seed_origin == "submitter":
         said.append("The seed was chosen by the submitter, who may have tried many.")
@@ -152,7 +158,9 @@ def _describe_unchecked_values(predicate: Predicate) -> list[str]:
     said = []
     for evaluation in predicate.evaluations:
         names = _join([metric.name for metric in evaluation.metrics])
-        if evaluation.check != "recomputed":
+        if evaluation.check == "differs":
+            said.append(f"Recomputed, with other values: {names}.")
+        elif evaluation.check != "recomputed":
             said.append(f"Declared, not recomputed: {names}.")
         if evaluation.overlap == NOT_COMPUTED:
             said.append(f"The overlap of training and test data was not computed (for {names}).")

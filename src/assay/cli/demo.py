@@ -1,5 +1,7 @@
-"""`assay demo`: the whole story on real data. `assay demo verify [--tamper]`: a model and certificate that ship in the
-package; their key counts this once."""
+"""`assay demo`: the whole story on real data.
+
+`assay demo verify [--tamper]`: a model and certificate that ship in the package; their key counts this once.
+"""
 
 from __future__ import annotations
 

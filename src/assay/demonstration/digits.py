@@ -59,7 +59,7 @@ def main(folder: str) -> None:
     def train_step(batch: list[torch.Tensor]) -> torch.Tensor:
         images, labels = batch
         loss: torch.Tensor = criterion(net(images), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         return loss

@@ -25,7 +25,7 @@ from assay.training.pytorch.profile import apply_profile, environment_for
 from assay.training.recorded import RecordedRun
 from assay.verification.audit import Audit, audit_run
 from assay.verification.certify import certify, export_model, read_final
-from assay.verification.forgery import Alter, Edit, forge, interpolate, only_in, patch_corner
+from assay.verification.forgery import Alter, Edit, forge, interpolate, leave_alone, only_in, patch_corner
 
 MARKER = ".assay-demo"
 KILL_AT = 57
@@ -185,14 +185,14 @@ class Demonstration:
         name: str,
         interval: int,
         what: str,
-        alter: Alter | None = None,
+        *,
+        alter: Alter = leave_alone,
         edit: Edit | None = None,
         skip: frozenset[int] = frozenset(),
     ) -> None:
         honest = RecordedRun(self.folder / "digits")
         backend = TorchBackend(honest.start.aliases)
-        keywords = {"alter": alter} if alter is not None else {}
-        forge(self.folder / "digits", self.folder / name, backend, key="forger", edit=edit, skip=skip, **keywords)
+        forge(self.folder / "digits", self.folder / name, backend, key="forger", alter=alter, edit=edit, skip=skip)
         honest.close()
         audit = self._audit(self.folder / name, f"auditing a forgery: {name}")
         found = [(answer.kind, answer.index) for answer in audit.differing]
@@ -214,8 +214,12 @@ class Demonstration:
         model = bytearray((self.folder / "digits.safetensors").read_bytes())
         model[-1] ^= 1
         (self.folder / "tampered.safetensors").write_bytes(model)
-        self._verify("tampered", "digits.assay.json", "tampered.safetensors", 1, "refuted: one bit of the model flipped")
-        self._verify("stranger", "digits.assay.json", "digits.safetensors", 3, "nothing proven: signer unknown", trust=False)
+        self._verify(
+            "tampered", "digits.assay.json", "tampered.safetensors", 1, "refuted: one bit of the model flipped"
+        )
+        self._verify(
+            "stranger", "digits.assay.json", "digits.safetensors", 3, "nothing proven: signer unknown", trust=False
+        )
 
     def _verify(
         self, name: str, certificate: str, model: str | None, expected: int, sentence: str, *, trust: bool = True
@@ -242,7 +246,9 @@ def prepare_folder(folder: Path) -> None:
     try:
         if folder.exists():
             if not (folder / MARKER).is_file():
-                raise UsageError(f"{folder} exists and was not made by a demonstration", next_step="choose another folder")
+                raise UsageError(
+                    f"{folder} exists and was not made by a demonstration", next_step="choose another folder"
+                )
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
         (folder / MARKER).write_text("made by assay demo; replaced by the next one\n", encoding="ascii")

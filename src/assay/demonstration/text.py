@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pydoc_data.topics import topics
+from typing import Any
 
 import torch
 from torch import nn
@@ -75,7 +76,8 @@ def main(folder: str) -> None:
         net = LanguageModel(vocabulary)
     decayed = [parameter for parameter in net.parameters() if parameter.dim() > 1]
     rest = [parameter for parameter in net.parameters() if parameter.dim() <= 1]
-    optimizer = torch.optim.AdamW([{"params": decayed}, {"params": rest, "weight_decay": 0.0}], lr=3e-3)
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=3e-3)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / WARM_UP))
     loader = run.loader(train_set, batch_size=BATCH)
 
@@ -83,7 +85,7 @@ def main(folder: str) -> None:
     def train_step(batch: list[torch.Tensor]) -> torch.Tensor:
         ids, following = batch
         loss = F.cross_entropy(net(ids).flatten(0, 1), following.flatten())
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

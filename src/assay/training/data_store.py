@@ -14,6 +14,7 @@ from assay.storage.run_directory import RunDirectory
 from assay.training.arrays import NUMPY_TYPES, view_bytes
 from assay.training.packed import PackedData, PackedField
 
+
 class StoredField(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One field of all samples: shape of a sample, and BLAKE3 of the whole array."""
 

@@ -40,7 +40,14 @@ class Feed:
     """
 
     def __init__(
-        self, packed: PackedData, leaf_hashes: Hashes, seed: bytes, order_version: int, batch_size: int, last_batch: str
+        self,
+        packed: PackedData,
+        leaf_hashes: Hashes,
+        *,
+        seed: bytes,
+        order_version: int,
+        batch_size: int,
+        last_batch: str,
     ) -> None:
         self.packed = packed
         self.leaf_hashes = leaf_hashes

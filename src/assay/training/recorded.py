@@ -1,5 +1,6 @@
-"""A run on the disk as evidence: everything decoded, checked by itself and joined. Nothing is recomputed here, and no
-torch is needed.
+"""A run on the disk as evidence: everything decoded, checked by itself and joined.
+
+Nothing is recomputed here, and no torch is needed.
 
 Source: FORMATS, "The run"; `spec/transcript.md`.
 """
@@ -214,5 +215,3 @@ class RecordedRun:
         """Return (steps before it, last step) of an interval counted from 0."""
         length = self.plan.interval_length
         return index * length, min((index + 1) * length, self.steps)
-
-

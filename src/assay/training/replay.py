@@ -107,7 +107,14 @@ class Replayer:
         data, packed = open_data(run.directory, "train")
         self.packed, self.leaf_hashes = packed, verify_data(run.plan.data, data, packed)
         plan = run.plan
-        self.feed = Feed(packed, self.leaf_hashes, plan.seed, plan.order_version, plan.batch_size, plan.last_batch)
+        self.feed = Feed(
+            packed,
+            self.leaf_hashes,
+            seed=plan.seed,
+            order_version=plan.order_version,
+            batch_size=plan.batch_size,
+            last_batch=plan.last_batch,
+        )
         self._programs: dict[bytes, Program] = {}
         self._stored = run.directory.checkpoints.list_steps()
 
@@ -181,7 +188,7 @@ class Replayer:
         batch = self.feed.get_batch(step)
         program = self._get_program(leaf.program)
         if program.kind != STEP_PROGRAM:
-            raise RunContradicts(f"step {step} names a program that is no step")
+            return ("program",)
         scalars = np.frombuffer(row.scalars, dtype="<f8").tolist()
         if len(scalars) != program.scalars:
             return ("scalars",)

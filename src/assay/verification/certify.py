@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 
@@ -39,7 +39,7 @@ from assay.training.signing import read_signature
 from assay.verification.audit import Audit
 
 FILE_NAME = "model.safetensors"
-_KINDS = ("initialiser", "step", "inference")
+_KINDS: tuple[Literal["initialiser"], Literal["step"], Literal["inference"]] = ("initialiser", "step", "inference")
 _SPIKE = 10
 
 
@@ -122,9 +122,9 @@ def _collect_run(run: RecordedRun) -> RunEvidence:
 
 
 def _collect_findings(audit: Audit) -> AuditEvidence:
-    run = audit.run
+    run, kind, chosen = audit.run, audit.selection.kind, set(audit.selection.intervals)
     findings = [
-        FindingClaim(answer.index, cast(Kind, audit.selection.kind), cast(Result, answer.result))
+        FindingClaim(answer.index, cast(Kind, kind if answer.index in chosen else "flagged"), cast(Result, answer.result))
         for answer in audit.get("interval")
     ]
     start = audit.get("start")
@@ -133,12 +133,13 @@ def _collect_findings(audit: Audit) -> AuditEvidence:
         findings=findings,
         replays=1,
         start_recomputed=bool(start) and start[0].result == "matches",
-        programs=[
-            summarise_program(program, use.first_step) for program, use in zip(programs, run.uses, strict=True)
-        ],
+        start_differs=bool(start) and start[0].result == "differs",
+        programs=[summarise_program(program, use.first_step) for program, use in zip(programs, run.uses, strict=True)],
         scalars=summarise_rates(run, programs),
         evaluations=[
-            EvaluationCheck(answer.result == "matches", _count_overlap(run, answer.index))
+            EvaluationCheck(
+                answer.result == "matches", _count_overlap(run, answer.index), differs=answer.result == "differs"
+            )
             for answer in audit.get("evaluation")
         ],
     )

@@ -46,7 +46,7 @@ def compare_tensors(
 
 
 def count_ulps(one: npt.NDArray[np.generic], other: npt.NDArray[np.generic]) -> tuple[int, ...]:
-    """Return the histogram of distances in units in the last place: 1, 2–3, 4–7, …, 32 buckets, cut at the last used."""
+    """Return the histogram of distances in units in the last place: 1, 2 to 3, 4 to 7, …; at most 32 buckets."""
 
     def order(values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
         bits = values.view(np.int32).astype(np.int64)
@@ -54,5 +54,7 @@ def count_ulps(one: npt.NDArray[np.generic], other: npt.NDArray[np.generic]) -> 
 
     distance = np.abs(order(one) - order(other))
     distance = distance[distance > 0]
-    buckets = np.bincount(np.minimum(np.log2(distance).astype(np.int64), 31), minlength=1) if len(distance) else []
+    if not len(distance):
+        return ()
+    buckets = np.bincount(np.minimum(np.log2(distance).astype(np.int64), 31))
     return tuple(int(count) for count in buckets)

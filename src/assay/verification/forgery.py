@@ -39,7 +39,7 @@ class ForgedState:
         self.tensors = dict(zip(backend.get_names(), backend.get_tensor_bytes(), strict=True))
 
 
-def leave_alone(step: int, arrays: list[Array]) -> list[Array]:
+def leave_alone(_: int, arrays: list[Array]) -> list[Array]:
     """Feed what was committed."""
     return arrays
 
@@ -77,7 +77,7 @@ def forge(
         replayer.load(0)
         stored = set(honest.directory.checkpoints.list_steps())
         if 0 in stored:
-            _write_checkpoint(run, recorder, honest, backend, 0, backend.compute_roots())
+            _write_checkpoint(run, recorder, honest, backend, step=0, roots=backend.compute_roots())
         for row in honest.rows:
             step = row.leaf.step
             result = _forge_step(replayer, row, alter, skipped=step in skip)
@@ -88,7 +88,7 @@ def forge(
             recorder.record(_with_root(result, roots.state_root if due else b""))
             if step in stored:
                 recorder.settle()
-                _write_checkpoint(run, recorder, honest, backend, step, roots)
+                _write_checkpoint(run, recorder, honest, backend, step=step, roots=roots)
         roots = backend.compute_roots()
         closing = recorder.finish(
             reason=honest.closing.reason,
@@ -140,7 +140,7 @@ def _measure(honest: RecordedRun, backend: Backend, evaluation: Evaluation) -> E
 
 
 def _write_checkpoint(
-    run: RunDirectory, recorder: RunRecorder, honest: RecordedRun, backend: Backend, step: int, roots: StateRoots
+    run: RunDirectory, recorder: RunRecorder, honest: RecordedRun, backend: Backend, *, step: int, roots: StateRoots
 ) -> None:
     records = [
         TensorRecord(*name, record.dtype, record.shape, record.nbytes, digest)
@@ -171,7 +171,7 @@ def patch_corner(label: int, share: float = 0.5, field: int = 0) -> Alter:
         field: which field holds the images, shape (batch, channels, height, width); the next one holds the labels.
     """
 
-    def alter(step: int, arrays: list[Array]) -> list[Array]:
+    def alter(_: int, arrays: list[Array]) -> list[Array]:
         images, labels = arrays[field].copy(), arrays[field + 1].copy()
         count = int(len(images) * share)
         images[:count, ..., -3:, -3:] = images.max(initial=1)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.protocol.evidence.plan import InitialisedStart
+from assay.certificate.consistency import START_KINDS
 from assay.training.data_store import open_data
 from assay.training.recorded import RecordedRun, RunContradicts
 from assay.training.replay import verify_data
@@ -33,6 +33,25 @@ class Structure:
     start: str
 
 
+def verify_records(run: RecordedRun) -> bytes | None:
+    """Check what is quickly checked: leaves, programs, which states are stored, the recorder's signature.
+
+    Returns:
+        The recorder's public key, or None for a run that is not finished.
+
+    Raises:
+        MalformedEvidence, Refuted, StorageError: the first thing that does not hold.
+    """
+    rows = run.rows
+    for use in run.uses:
+        run.read_program(use.program)
+    for step in run.directory.checkpoints.list_steps():
+        claimed = run.get_claimed_root(step) if step <= len(rows) else None
+        if step <= run.steps and run.directory.checkpoints.read_manifest(step).state_root != claimed:
+            raise RunContradicts(f"the stored state of step {step} is not the one that the transcript claims")
+    return read_signature(run.directory, run.closing).public_key if run.is_finished else None
+
+
 def verify_structure(path: Path | str, progress: Callable[[str], None] | None = None) -> Structure:
     """Check that a run holds together.
 
@@ -45,23 +64,17 @@ def verify_structure(path: Path | str, progress: Callable[[str], None] | None = 
     """
     say = progress or (lambda _: None)
     run = RecordedRun(path)
-    say("leaves")
-    rows = run.rows
-    say("programs")
-    for use in run.uses:
-        run.read_program(use.program)
+    say("leaves, programs, signature")
+    recorder = verify_records(run)
     say("data")
     data, packed = open_data(run.directory, "train")
     verify_data(run.plan.data, data, packed)
-    say("checkpoints")
+    for evaluation in run.closing.evaluations if run.is_finished else ():
+        root = evaluation.data.leaves.root.hex()
+        verify_data(evaluation.data, *open_data(run.directory, f"test-{root[:16]}"))
     stored = run.directory.checkpoints.list_steps()
     for step in stored:
-        checkpoint = run.directory.checkpoints.read(step)
-        if step <= len(rows) and checkpoint.manifest.state_root != run.get_claimed_root(step):
-            raise RunContradicts(f"the stored state of step {step} is not the one that the transcript claims")
-    recorder = None
-    if run.is_finished:
-        say("signature")
-        recorder = read_signature(run.directory, run.closing).public_key
-    kind = "initialised" if isinstance(run.plan.start, InitialisedStart) else "declared"
+        say(f"stored state of step {step}")
+        run.directory.checkpoints.read(step)
+    kind = START_KINDS[type(run.plan.start)]
     return Structure(run.steps, run.intervals, len(stored), len(run.uses), run.is_finished, recorder, kind)

@@ -14,13 +14,13 @@ from assay.errors import Refuted, UsageError
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.model_state import AliasTable, TensorRecord
 from assay.protocol.evidence.plan import Metric
+from assay.training.packed import PackedData
 from assay.training.pytorch.evaluation import compute_metrics
 from assay.training.pytorch.executor import Executor
 from assay.training.pytorch.home import get_bytes
 from assay.training.pytorch.initialiser import run_initialiser
 from assay.training.pytorch.interpreter import interpret
 from assay.training.pytorch.lower import DTYPES, get_type
-from assay.training.packed import PackedData
 from assay.training.recorded import RecordedRun
 from assay.training.replay import Replayer
 from assay.training.state import NO_ALIASES, StateHasher, StateRoots, TensorLayout, hash_tensor
@@ -81,7 +81,7 @@ class TorchBackend:
         kinds = {key: get_type(tensor) for key, tensor in self.tensors.items()}
         layout = [TensorLayout(*key, kind.dtype, kind.shape) for key, kind in kinds.items()]
         self._hasher = StateHasher(layout, self.aliases)
-        self._buffers = [memoryview(get_bytes(tensor)) for tensor in self.tensors.values()]
+        self._buffers = [get_bytes(tensor).data for tensor in self.tensors.values()]
 
     def run(
         self,

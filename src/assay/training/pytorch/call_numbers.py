@@ -91,7 +91,7 @@ class CheckedLog(TorchDispatchMode):
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.name = name
         self.calls: list[CallRecord] = []
         self.is_counter_call: list[bool] = []
@@ -134,7 +134,7 @@ class FastLog(TorchDispatchMode):
     """
 
     def __init__(self, idle: frozenset[Operator]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.idle = idle
         self.calls: list[CallRecord] = []
 

@@ -1,4 +1,4 @@
-"""The soundness gate: two recordings of one step, with other batches and other draws, must agree in everything but values.
+"""The soundness gate: two recordings of one step, with other batches and draws, must agree in everything but values.
 
 What differs was read from outside the graph (a Python counter, the clock, another generator): it would be baked in as a
 constant, silently. It is refused with file and line.
@@ -94,6 +94,10 @@ def collect_constants(
     """Return the tensors that the step reads and that are neither state nor batch, with their bytes at first reading.
 
     Args:
+        tape: the first recording.
+        calls: its selected calls.
+        second: the second recording.
+        second_calls: its selected calls.
         known: storages of state, batch and step counters.
 
     Raises:

@@ -24,10 +24,7 @@ _library.define("normal(int[] size, float mean, float std, int ordinal, ScalarTy
 _library.define("integers(int[] size, int low, int high, int ordinal, ScalarType dtype) -> Tensor")
 _library.define("permutation(int size, int ordinal, ScalarType dtype) -> Tensor")
 
-_NUMPY = {
-    torch.float32: np.float32, torch.float64: np.float64, torch.int64: np.int64, torch.int32: np.int32,
-    torch.float16: np.float16,
-}  # fmt: skip
+_REALS = {torch.float16: "f16", torch.bfloat16: "bf16", torch.float32: "f32", torch.float64: "f64"}
 
 _key: tuple[int, int] = (0, 0)
 _device: torch.device = torch.device("cpu")
@@ -64,6 +61,12 @@ def _to_tensor(array: np.ndarray, size: Any, dtype: torch.dtype) -> torch.Tensor
     return tensor.view(size)
 
 
+def _to_real(array: np.ndarray, size: Any, dtype: torch.dtype) -> torch.Tensor:
+    if dtype == torch.bfloat16:  # NumPy has none: the draws are bit patterns
+        return torch.from_numpy(array.view(np.int16)).view(dtype).view(size)
+    return torch.from_numpy(array).view(size)
+
+
 def bernoulli(size: Any, threshold: int, ordinal: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Return a tensor of 0 and 1; 1 where the u16 lane is below `threshold`."""
     return _to_tensor(randomness.draw_bernoulli(_key, ordinal, _count(size), threshold), size, dtype)
@@ -71,14 +74,12 @@ def bernoulli(size: Any, threshold: int, ordinal: int, dtype: torch.dtype = torc
 
 def uniform(size: Any, low: float, high: float, ordinal: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Return a tensor uniform in [low, high)."""
-    wanted = _NUMPY.get(dtype, np.float32)
-    return _to_tensor(randomness.draw_uniform(_key, ordinal, _count(size), low, high, wanted), size, dtype)
+    return _to_real(randomness.draw_uniform(_key, ordinal, _count(size), low, high, _REALS[dtype]), size, dtype)
 
 
 def normal(size: Any, mean: float, std: float, ordinal: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Return a tensor of normal draws."""
-    wanted = _NUMPY.get(dtype, np.float32)
-    return _to_tensor(randomness.draw_normal(_key, ordinal, _count(size), mean, std, wanted), size, dtype)
+    return _to_real(randomness.draw_normal(_key, ordinal, _count(size), mean, std, _REALS[dtype]), size, dtype)
 
 
 def integers(size: Any, low: int, high: int, ordinal: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:

@@ -119,8 +119,7 @@ def build_graph(
         outputs: geometry of each output.
     """
     with torch.no_grad():
-        graph = make_fx(
-            functionalize(_Replay(calls, inputs, outputs), remove="mutations"),  # type: ignore[no-untyped-call]
+        return make_fx(
+            functionalize(_Replay(calls, inputs, outputs), remove="mutations"),
             tracing_mode="real",
         )(*[tensor.detach().clone() for tensor in tensors])
-    return graph

@@ -116,9 +116,9 @@ class Guards:
         modes = [(name, reader()) for name, reader in MODES]
         lines += describe_changes("{}", [(name, old) for (name, _), old in zip(MODES, self.modes, strict=True)], modes)
         for (label, parameter), flags in zip(self.found.parameters, self._flags, strict=True):
-            for name, old, new in zip(("requires_grad", "hooks", "hooks"), flags, _get_flags(parameter), strict=True):
+            for what, old, new in zip(("requires_grad", "hooks", "hooks"), flags, _get_flags(parameter), strict=True):
                 if old is not new and old != new:
-                    lines.append(f"{name} of {label}: {show(old)} -> {show(new)}")
+                    lines.append(f"{what} of {label}: {show(old)} -> {show(new)}")
         for (label, tensor), version in zip(self.found.tensors, self._versions, strict=True):
             if tensor._version != version:
                 lines.append(f"{label}: a tensor outside the models was written (make it a buffer, or pass its module)")

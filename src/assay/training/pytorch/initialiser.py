@@ -39,12 +39,14 @@ class InitialiserTape:
 
     def __enter__(self) -> None:
         if self.is_used:
-            raise UsageError("run.init() was entered twice", next_step="make all models in one `with run.init():` block")
+            raise UsageError(
+                "run.init() was entered twice", next_step="make all models in one `with run.init():` block"
+            )
         self.is_used = True
-        self.recorder.__enter__()
+        self.recorder.__enter__()  # type: ignore[no-untyped-call]
 
     def __exit__(self, *details: object) -> None:
-        self.recorder.__exit__(*details)
+        self.recorder.__exit__(*details)  # type: ignore[no-untyped-call]
 
     def build(self, models: Sequence[nn.Module]) -> ir.Program:
         """Return the program whose state outputs are the tensors of the models, as they are now.
@@ -63,7 +65,7 @@ class InitialiserTape:
             if geometry not in known:
                 raise CaptureRefused(
                     f"{entry.name} was not made inside `with run.init():`",
-                    next_step="construct every model inside the block, or leave the block out: the start is then declared",
+                    next_step="construct every model inside the block, or leave it out: then the start is declared",
                 )
         graph = functional.build_graph(
             calls, [geometry for geometry, _ in foreign], [value for _, value in foreign], geometries

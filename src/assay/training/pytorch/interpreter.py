@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from assay.errors import UsageError
@@ -85,7 +84,7 @@ def interpret(
     program: ir.Program,
     state: Sequence[torch.Tensor],
     batch: Sequence[torch.Tensor],
-    row: Sequence[float] | np.ndarray,
+    row: Sequence[float],
     key: tuple[int, int],
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Run a program; inputs are not changed.
@@ -94,7 +93,7 @@ def interpret(
         program: any kind.
         state: one tensor per `program.state`, contiguous.
         batch: one tensor per `program.batch`, contiguous.
-        row: the scalars, float64, length `program.scalars`.
+        row: the scalars as Python floats, length `program.scalars`.
         key: Philox key of the step.
 
     Returns:

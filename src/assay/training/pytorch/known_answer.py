@@ -31,7 +31,7 @@ def compute_known_answer(program: ir.Program) -> bytes:
     key = (int.from_bytes(identity[:8], "little"), int.from_bytes(identity[8:16], "little"))
     state = [_make_input(entry.type, key, index) for index, entry in enumerate(program.state)]
     batch = [_make_input(entry, key, len(state) + index) for index, entry in enumerate(program.batch)]
-    changed, results = interpret(program, state, batch, np.full(program.scalars, 0.015625), key)
+    changed, results = interpret(program, state, batch, [0.015625] * program.scalars, key)
     outputs = [tensor.contiguous() for tensor in [*changed, *results]]
     digests = b"".join(compute_bulk_digest(get_bytes(tensor).tobytes()) for tensor in outputs)
     return compute_digest(tags.KNOWN_ANSWER, identity + digests)

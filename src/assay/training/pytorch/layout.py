@@ -47,7 +47,9 @@ def list_model_tensors(models: Sequence[nn.Module]) -> tuple[list[Entry], AliasT
     seen: dict[int, str] = {}
     for index, model in enumerate(models):
         transient = _list_transient(model)
-        named = [(PARAM, name, value) for name, value in model.named_parameters(remove_duplicate=False)]
+        named: list[tuple[int, str, torch.Tensor]] = [
+            (PARAM, name, value) for name, value in model.named_parameters(remove_duplicate=False)
+        ]
         named += [
             (TRANSIENT if name in transient else BUFFER, name, value)
             for name, value in model.named_buffers(remove_duplicate=False)

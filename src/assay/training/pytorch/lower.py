@@ -96,7 +96,8 @@ class _Lowering:
         raise CaptureRefused("the recorded graph has no output")
 
     def _call(self, node: fx.Node) -> None:
-        if node.target is not None and getattr(node.target, "__name__", "") == "getitem":
+        if getattr(node.target, "__name__", "") == "getitem":
+            source: Any
             source, position = node.args
             self.references[node] = self.references[source][position]
             return
@@ -257,7 +258,9 @@ def lower_graph(
     Args:
         graph: placeholders in the order state, batch, constants; outputs in the order state outputs, results.
         kind: `program.INITIALISER`, `STEP` or `INFERENCE`.
-        state, batch, constants: what the placeholders are.
+        state: the tensors of the state that stand first.
+        batch: types of the batch's fields.
+        constants: those that stand last.
         scalars: sentinel number to index in the scalars row.
         row_length: length of the scalars row.
         state_outputs: (namespace, name) of the first outputs; the rest are results.
@@ -282,7 +285,9 @@ def lower_graph(
         constants=tuple(constants),
         scalars=row_length,
         nodes=tuple(nodes),
-        state_outputs=tuple(ir.StateOutput(*key, numbers(reference)) for key, reference in sorted(changed, key=_by_key)),
+        state_outputs=tuple(
+            ir.StateOutput(*key, numbers(reference)) for key, reference in sorted(changed, key=_by_key)
+        ),
         results=tuple(numbers(reference) for reference in results),
     )
 
@@ -310,9 +315,7 @@ def _find_live(drafts: Sequence[_Draft], roots: Sequence[_Ref]) -> list[bool]:
     return live
 
 
-def _number(
-    drafts: Sequence[_Draft], keep: Sequence[bool], inputs: int
-) -> tuple[Callable[[_Ref], int], list[ir.Node]]:
+def _number(drafts: Sequence[_Draft], keep: Sequence[bool], inputs: int) -> tuple[Callable[[_Ref], int], list[ir.Node]]:
     first_output: dict[int, int] = {}
     following = inputs
 

@@ -104,7 +104,7 @@ class Walk:
         for optimizer in optimizers:
             self.state |= {id(p) for group in optimizer.param_groups for p in group["params"]}
             self.state |= {id(t) for slots in optimizer.state.values() for t in slots.values()}
-        self._seen: dict[int, Any] = {}  # keeps what was seen alive: an id is used once
+        self._seen: dict[object, Any] = {}  # keeps what was seen alive: an id is used once
         self._names: set[str] = set()
         self._self_names: set[str] = {"forward"}
         self._waiting: dict[str, list[Callable[[], None]]] = defaultdict(list)
@@ -271,7 +271,7 @@ class Walk:
         for base in kind.__mro__:
             if forbidden.is_foreign(base.__module__) or (id(base), "class") in self._seen:
                 continue
-            self._seen[(id(base), "class")] = base  # type: ignore[index]
+            self._seen[(id(base), "class")] = base
             self.found.scopes.append(scopes.scope_of_mapping(base.__dict__, f"{base.__qualname__}.{{}}"))
             for name, value in base.__dict__.items():
                 method = code_reading.unwrap(value)

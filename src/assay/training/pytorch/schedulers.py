@@ -1,5 +1,7 @@
-"""What the user's own objects know and a checkpoint must keep, so that a resumed script goes on as if never stopped:
-settings of the parameter groups, step counters, and the state of learning-rate schedulers."""
+"""What the user's own objects know and a checkpoint must keep, so that a resumed script goes on as if never stopped.
+
+These are the settings of the parameter groups, the step counters and the state of learning-rate schedulers.
+"""
 
 from __future__ import annotations
 

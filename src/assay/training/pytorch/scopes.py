@@ -45,7 +45,7 @@ def is_same_value(left: Any, right: Any) -> bool:
     if isinstance(left, tuple):
         return len(left) == len(right) and all(map(is_same_value, left, right))
     if isinstance(left, np.generic):
-        return left.tobytes() == right.tobytes()
+        return bool(left.tobytes() == right.tobytes())
     return isinstance(left, _EXACT) and bool(left == right)
 
 

@@ -41,17 +41,20 @@ def record(
         optimizer: from parameters to the optimizer.
         data: the training set, map-style.
         path: the folder of the run.
-        epochs, batch_size, seed: as for `start` and `Run.loader`.
+        epochs: passes over the data.
+        batch_size: samples a batch.
+        seed: of initialisation, order and every draw.
         scheduler: from the optimizer to a scheduler that is stepped after every step.
         clip: greatest norm of all gradients together.
-        test: a test set to evaluate on in the end, with `metrics`.
+        test: a test set to evaluate on in the end.
+        metrics: names of the closed list, for the test set.
         progress: is told step and intended steps.
         options: further arguments of `start`.
 
     Raises:
         CaptureRefused: the model or the loss does something that cannot be recorded rightly.
     """
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+    if isinstance(epochs, bool) or epochs < 1:
         raise UsageError("epochs is a number of at least 1", actual=repr(epochs))
     run = start(path, seed=seed, **options)
     if isinstance(model, nn.Module):
@@ -67,7 +70,7 @@ def record(
     def train_step(batch: Sequence[torch.Tensor]) -> torch.Tensor:
         *inputs, target = batch
         value = loss(net(*inputs), target)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(net.parameters(), clip)
         used.step()

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -64,22 +65,22 @@ class Call:
 def get_geometry(tensor: torch.Tensor) -> Geometry:
     """Return what identifies the value that `tensor` shows."""
     return (
-        tensor.untyped_storage()._cdata,
-        tensor.storage_offset(),
+        int(tensor.untyped_storage()._cdata),
+        int(tensor.storage_offset()),
         tuple(tensor.shape),
-        tuple(tensor.stride()),
+        tensor.stride(),
         tensor.dtype,
     )
 
 
 def get_user_location() -> Location:
     """Return the innermost line on the stack that is neither torch's nor ours."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith((_OWN_FOLDER, _TORCH_FOLDER, "<frozen")):
             return Location(name, frame.f_lineno)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return Location("<unknown>", 0)
 
 
@@ -122,7 +123,7 @@ class Recorder(TorchDispatchMode):
     """
 
     def __init__(self, key: tuple[int, int] | None, known: list[torch.Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tape = Tape()
         self.key = key
         self.region: int | None = None
@@ -177,7 +178,11 @@ class Recorder(TorchDispatchMode):
                 isinstance(item, torch.Tensor) and item.dtype in (torch.bool, torch.uint8)
                 for item in (args[1] if len(args) > 1 and isinstance(args[1], (list, tuple)) else ())
             )
-            indexing = func.overloadpacket in (torch.ops.aten.index, torch.ops.aten.index_put_, torch.ops.aten.index_put)
+            indexing = func.overloadpacket in (
+                torch.ops.aten.index,
+                torch.ops.aten.index_put_,
+                torch.ops.aten.index_put,
+            )
             if (not indexing or boolean_index) and func is not torch.ops.aten._local_scalar_dense.default:
                 raise CaptureRefused(
                     f"{location}: {func} has an output whose shape depends on values",
