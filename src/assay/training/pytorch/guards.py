@@ -111,8 +111,8 @@ class Guards:
         lines = [line for scope in self.found.scopes for line in scope.describe_change()]
         for label, container in self.found.empty:
             if container:
-                names = ", ".join(map(str, list(container)[:5]))
-                lines.append(f"{label.replace('{}', '...')}: was empty, has {len(container)} elements ({names})")
+                first = ", ".join(map(str, list(container)[:5]))
+                lines.append(f"{label.replace('{}', '...')}: was empty, has {len(container)} elements ({first})")
         modes = [(name, reader()) for name, reader in MODES]
         lines += describe_changes("{}", [(name, old) for (name, _), old in zip(MODES, self.modes, strict=True)], modes)
         for (label, parameter), flags in zip(self.found.parameters, self._flags, strict=True):
