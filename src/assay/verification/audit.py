@@ -1,4 +1,4 @@
-"""Auditing a finished run: its structure, its start, intervals, metrics. The findings can be resumed and are kept.
+"""Auditing a finished run: its structure, its start, intervals, metrics. An interrupted audit goes on where it was.
 
 Source: DESIGN, "Alone"; FORMATS, "The training certificate".
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,17 @@ import msgspec
 from assay.errors import MalformedEvidence, UsageError
 from assay.protocol.evidence.plan import InitialisedStart, compute_closing_id
 from assay.protocol.evidence.selection import select_intervals
-from assay.storage.json_lines import JsonLines
+from assay.storage.audit_findings import AuditFindings
 from assay.training.recorded import RecordedRun
 from assay.verification.pool import Pool
+from assay.verification.structure import verify_records
 from assay.verification.tasks import Answer, Task
 
 ALL_UP_TO = 300
 """Runs of at most this many intervals are recomputed whole unless a sample is asked for."""
 
 DEFAULT_SAMPLE = 300
+MAX_SECONDS = 10_000_000.0
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,13 @@ class Audit:
         run: what was audited.
         selection: which intervals.
         answers: by (kind, index).
+        resumed: how many of them an interrupted audit had found before.
     """
 
     run: RecordedRun
     selection: Selection
     answers: dict[tuple[str, int], Answer] = field(default_factory=dict)
+    resumed: int = 0
 
     def get(self, kind: str) -> list[Answer]:
         """Return the answers of one kind, by index."""
@@ -67,7 +71,14 @@ class Audit:
     @property
     def is_complete(self) -> bool:
         """True if every task has a finding."""
-        return not self.failed and len(self.answers) == len(list_tasks(self.run, self.selection))
+        wanted = list_tasks(self.run, self.selection)
+        return not self.failed and all((task.kind, task.index) in self.answers for task in wanted)
+
+    def find_causes(self) -> list[Task]:
+        """Return the intervals that made a chosen one inconclusive and were not chosen themselves."""
+        length = self.run.plan.interval_length
+        causes = {(answer.step - 1) // length for answer in self.answers.values() if answer.result == "inconclusive"}
+        return [Task("interval", index) for index in sorted(causes) if ("interval", index) not in self.answers]
 
 
 def choose_intervals(total: int, sample: int | None, randomness: bytes) -> Selection:
@@ -95,6 +106,22 @@ def list_tasks(run: RecordedRun, selection: Selection) -> list[Task]:
     return tasks + [Task("interval", index) for index in selection.intervals]
 
 
+def bundle_tasks(run: RecordedRun, tasks: Iterable[Task]) -> list[list[Task]]:
+    """Put intervals that are replayed from the same stored state together, so that each step is computed once.
+
+    Where checkpoints were thinned, a worker that takes them in order goes on from one to the next.
+    """
+    stored = run.directory.checkpoints.list_steps()
+    bundles: dict[object, list[Task]] = {}
+    for task in tasks:
+        place: object = (task.kind, task.index)
+        if task.kind == "interval":
+            first = run.get_interval(task.index)[0]
+            place = max((step for step in stored if step <= first), default=0)
+        bundles.setdefault(place, []).append(task)
+    return [sorted(bundle, key=lambda task: task.index) for bundle in bundles.values()]
+
+
 def audit_run(
     path: Path | str,
     *,
@@ -110,7 +137,7 @@ def audit_run(
 
     Args:
         path: the run.
-        auditor: public key of the auditor: names the file of the findings, so that an interrupted audit goes on.
+        auditor: public key of the auditor; an interrupted audit with the same key goes on.
         environment: from a profile to the environment of a worker.
         sample: how many intervals; None: all of up to 300, else 300.
         workers: processes; None: one per core.
@@ -119,62 +146,59 @@ def audit_run(
         progress: is told how many tasks are done, of how many.
 
     Raises:
-        RunContradicts, MalformedEvidence: the run does not even hold together.
+        Refuted, MalformedEvidence: the run does not even hold together.
         CannotJudge: this machine cannot compute under the profile of the run.
+        AuditUnderWay: another process carries out the same audit.
     """
+    if not 0 < seconds <= MAX_SECONDS:
+        raise UsageError("not a time limit", expected=f"more than 0 and at most {MAX_SECONDS:.0f}", actual=seconds)
     run = RecordedRun(path)
     closing = compute_closing_id(run.closing).hex()
-    if not run.rows:
-        raise UsageError("the run has no step, so there is nothing to recompute")
-    ledger = run.directory.audit_results(f"{auditor.hex()[:16]}-{closing[:16]}-{sample or 'default'}")
-    try:
-        selection, answers = _read_ledger(ledger, closing)
+    verify_records(run)
+    name = f"{auditor.hex()[:16]}-{closing[:32]}-{sample or 'default'}"
+    with AuditFindings(name) as findings:
+        selection, answers = _read_findings(findings, closing)
         if selection is None:
             selection = choose_intervals(run.intervals, sample, secrets.token_bytes(32))
-            ledger.append({"closing": closing, "kind": selection.kind, "intervals": list(selection.intervals)})
-        audit = Audit(run, selection, {(a.kind, a.index): a for a in answers if a.result != "failed"})
-        _carry_out(audit, ledger, environment, workers, memory, seconds, progress)
-    finally:
-        ledger.close()
+            findings.append({"closing": closing, "kind": selection.kind, "intervals": list(selection.intervals)})
+        known = {(a.kind, a.index): a for a in answers if a.result != "failed"}
+        audit = Audit(run, selection, known, len(known))
+        pool = Pool(
+            run.path, environment(run.profile), workers=workers or os.cpu_count() or 1, memory=memory, seconds=seconds
+        )
+        _carry_out(audit, findings, pool, progress)
+        if audit.is_complete:
+            findings.forget()
     return audit
 
 
 def _carry_out(
-    audit: Audit,
-    ledger: JsonLines,
-    environment: Callable[[Any], dict[str, str]],
-    workers: int | None,
-    memory: int,
-    seconds: float,
-    progress: Callable[[int, int], None] | None,
+    audit: Audit, findings: AuditFindings, pool: Pool, progress: Callable[[int, int], None] | None
 ) -> None:
     tasks = list_tasks(audit.run, audit.selection)
-    left = [task for task in tasks if (task.kind, task.index) not in audit.answers]
+    say = progress or (lambda _done, _total: None)
 
     def receive(answer: Answer) -> None:
         audit.answers[answer.kind, answer.index] = answer
-        ledger.append(msgspec.to_builtins(answer))
-        if progress is not None:
-            progress(len(audit.answers), len(tasks))
+        if answer.result != "failed":
+            findings.append(msgspec.to_builtins(answer))
+        say(len(audit.answers), len(tasks))
 
-    if progress is not None:
-        progress(len(audit.answers), len(tasks))
-    if left:
-        count = workers or os.cpu_count() or 1
-        pool = Pool(audit.run.path, environment(audit.run.profile), workers=count, memory=memory, seconds=seconds)
-        pool.carry_out(left, receive)
+    say(len(audit.answers), len(tasks))
+    while left := [task for task in tasks if (task.kind, task.index) not in audit.answers]:
+        pool.carry_out(bundle_tasks(audit.run, left), receive)
+        tasks += audit.find_causes()
 
 
-def _read_ledger(ledger: JsonLines, closing: str) -> tuple[Selection | None, Sequence[Answer]]:
+def _read_findings(findings: AuditFindings, closing: str) -> tuple[Selection | None, Sequence[Answer]]:
     """Return what an interrupted audit has found so far."""
-    lines = list(ledger.iterate())
+    lines = list(findings.iterate())
     if not lines:
         return None, ()
-    head = lines[0]
-    if head.get("closing") != closing or not isinstance(head.get("intervals"), list):
-        raise MalformedEvidence("the findings in the run's audit folder belong to another run")
     try:
-        answers = [msgspec.convert(line, Answer) for line in lines[1:]]
-    except msgspec.ValidationError as error:
-        raise MalformedEvidence("the findings in the run's audit folder are damaged", actual=str(error)) from None
-    return Selection(str(head.get("kind")), tuple(int(index) for index in head["intervals"])), answers
+        if lines[0]["closing"] != closing:
+            raise MalformedEvidence("the findings of this audit are of another run")
+        selection = Selection(str(lines[0]["kind"]), msgspec.convert(lines[0]["intervals"], tuple[int, ...]))
+        return selection, [msgspec.convert(line, Answer) for line in lines[1:]]
+    except (KeyError, msgspec.ValidationError) as error:
+        raise MalformedEvidence("the findings of this audit are damaged", actual=str(error)) from None

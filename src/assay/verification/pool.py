@@ -1,25 +1,21 @@
-"""Worker processes: started with the profile of the run, bounded in memory and time, killed cleanly."""
+"""Worker processes in parallel: each takes bundles of tasks until none is left, and is replaced when it dies."""
 
 from __future__ import annotations
 
-import os
 import queue
-import signal
-import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, ClassVar
-
-import msgspec
+from typing import ClassVar
 
 from assay.errors import Refuted, Unproven
-from assay.verification.tasks import MAX_LINE, Answer, Ready, Task
+from assay.verification.tasks import OUT_OF_MEMORY, Answer, Ready, Task
+from assay.verification.worker_process import WorkerProcess
 
-MAX_RESTARTS = 3
+MAX_DEATHS = 3
+"""Workers that may die one after the other, with no answer between, before a lane is given up."""
 
 
 class CannotJudge(Unproven):
@@ -36,13 +32,31 @@ class RunRefuted(Refuted):
 
 @dataclass
 class _Shared:
-    """What the threads that watch the workers share."""
+    """What the threads share. `lock` guards `bundles`, `workers` and `stopped`."""
 
-    tasks: deque[Task]
-    answers: queue.Queue[Answer | BaseException | None]
-    stop: threading.Event = field(default_factory=threading.Event)
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    bundles: deque[deque[Task]]
+    messages: queue.Queue[Answer | BaseException | None] = field(default_factory=queue.Queue)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    workers: list[WorkerProcess] = field(default_factory=list)
+    stopped: bool = False
+
+    def take(self) -> deque[Task] | None:
+        """Return the next bundle, or None if there is none or the pool is stopped."""
+        with self.lock:
+            return self.bundles.popleft() if self.bundles and not self.stopped else None
+
+    def give_back(self, bundle: deque[Task]) -> None:
+        """Put the rest of a bundle back to the front."""
+        with self.lock:
+            if bundle:
+                self.bundles.appendleft(bundle)
+
+    def stop(self) -> None:
+        """Kill all workers; none is started afterwards."""
+        with self.lock:
+            self.stopped = True
+            for worker in self.workers:
+                worker.kill()
 
 
 class Pool:
@@ -53,7 +67,7 @@ class Pool:
         environment: of the workers.
         workers: how many.
         memory: bytes that each may take beyond its start; 0: no bound.
-        seconds: after which a task is given up.
+        seconds: after which a start or a task is given up.
     """
 
     def __init__(
@@ -65,134 +79,102 @@ class Pool:
         self.memory = memory
         self.seconds = seconds
 
-    def carry_out(self, tasks: Sequence[Task], receive: Callable[[Answer], None]) -> None:
+    def carry_out(self, bundles: Sequence[Sequence[Task]], receive: Callable[[Answer], None]) -> None:
         """Carry out all tasks and hand each answer to `receive`, in the caller's thread.
 
+        Args:
+            bundles: tasks of one bundle go to one worker, in their order, as long as it lives.
+            receive: takes each answer when it comes; tasks whose worker died come as failed.
+
         Raises:
-            CannotJudge: a worker cannot have the profile, or gets other known answers.
+            CannotJudge: a worker cannot have the profile, gets other known answers, or workers keep dying.
             RunRefuted: the run contradicts itself.
             KeyboardInterrupt: all workers have been killed.
         """
-        shared = _Shared(deque(tasks), queue.Queue())
-        count = max(1, min(self.workers, len(tasks)))
-        threads = [threading.Thread(target=self._watch, args=(shared,), daemon=True) for _ in range(count)]
-        for thread in threads:
-            thread.start()
-        ended = 0
+        shared = _Shared(deque(deque(bundle) for bundle in bundles if bundle))
+        count = max(1, min(self.workers, len(shared.bundles)))
+        threads: list[threading.Thread] = []
         try:
-            while ended < count:
-                message = shared.answers.get()
-                if message is None:
-                    ended += 1
-                elif isinstance(message, BaseException):
-                    raise message
-                else:
-                    receive(message)
+            for _ in range(count):
+                thread = threading.Thread(target=self._run_lane, args=(shared,), daemon=True)
+                thread.start()
+                threads.append(thread)
+            self._receive_all(shared, count, receive)
         finally:
-            shared.stop.set()
-            with shared.lock:
-                for process in shared.processes:
-                    _kill(process)
+            shared.stop()
             for thread in threads:
                 thread.join(timeout=10)
 
-    def _watch(self, shared: _Shared) -> None:
-        """Keep one worker going until no task is left."""
+    @staticmethod
+    def _receive_all(shared: _Shared, count: int, receive: Callable[[Answer], None]) -> None:
+        ended = 0
+        while ended < count:
+            message = shared.messages.get()
+            if message is None:
+                ended += 1
+            elif isinstance(message, BaseException):
+                raise message
+            else:
+                receive(message)
+
+    def _run_lane(self, shared: _Shared) -> None:
+        """Keep one worker going until no bundle is left; always says when it ends."""
+        deaths = 0
         try:
-            restarts = 0
-            while shared.tasks and not shared.stop.is_set():
-                if not self._serve(shared):
-                    restarts += 1
-                    if restarts > MAX_RESTARTS:
-                        raise CannotJudge("workers keep dying", next_step="give them more memory with --memory")
+            while (bundle := shared.take()) is not None:
+                before = len(bundle)
+                reason = self._serve(shared, bundle)
+                shared.give_back(bundle)
+                if reason is None:
+                    continue
+                deaths = 1 if before - len(bundle) > 1 else deaths + 1
+                if deaths >= MAX_DEATHS:
+                    raise CannotJudge(
+                        "workers keep dying", actual=reason, next_step="see the reason; --memory or --time-limit may help"
+                    )
         except BaseException as error:  # noqa: BLE001 - it is raised in the caller's thread
-            shared.answers.put(error)
+            shared.messages.put(error)
         finally:
-            shared.answers.put(None)
+            shared.messages.put(None)
 
-    def _serve(self, shared: _Shared) -> bool:
-        """Start a worker and feed it; False if it died or was killed before the tasks were done."""
-        process = self._start(shared)
-        try:
-            if process.stdin is None or process.stdout is None:
-                raise CannotJudge("a worker has no pipes")
-            self._await_ready(process, process.stdout)
-            while not shared.stop.is_set():
-                try:
-                    task = shared.tasks.popleft()
-                except IndexError:
-                    return True
-                answer = self._ask(process, process.stdin, process.stdout, task)
-                shared.answers.put(answer)
-                if process.poll() is not None or answer.detail in _FATAL:
-                    return False
-            return True
-        finally:
-            _kill(process)
+    def _serve(self, shared: _Shared, bundle: deque[Task]) -> str | None:
+        """Start a worker and feed it this bundle and further ones; return why it died, or None if all is done.
 
-    def _start(self, shared: _Shared) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "assay.verification.worker", str(self.path), str(self.memory)]
+        What is left of a bundle when the worker died stays in `bundle`.
+        """
         with shared.lock:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=self.environment,
-                start_new_session=True,
-            )
-            shared.processes.append(process)
-        return process
+            if shared.stopped:
+                return None
+            worker = WorkerProcess(self.path, self.environment, self.memory, self.seconds)
+            shared.workers.append(worker)
+        try:
+            self._await_ready(worker)
+            while True:
+                while bundle:
+                    answer = worker.ask(bundle.popleft())
+                    shared.messages.put(answer)
+                    if not worker.is_alive or answer.detail == OUT_OF_MEMORY:
+                        return answer.detail
+                following = shared.take()
+                if following is None:
+                    return None
+                bundle.extend(following)
+        finally:
+            worker.close()
+            with shared.lock:
+                shared.workers.remove(worker)
 
-    def _await_ready(self, process: subprocess.Popen[bytes], stream: IO[bytes]) -> None:
-        line = self._read_line(process, stream)
-        if line is None:
-            raise CannotJudge("a worker died before it began", next_step="give it more memory with --memory")
-        ready = msgspec.json.decode(line, type=Ready)
+    @staticmethod
+    def _await_ready(worker: WorkerProcess) -> None:
+        ready: Ready | None = worker.await_ready()
+        if ready is None:
+            worker.kill()
+            raise CannotJudge(
+                "a worker ended before it began",
+                actual=worker.describe_death(),
+                next_step="see the reason; --memory or --time-limit may help",
+            )
         if ready.refuted:
             raise RunRefuted(ready.reason)
         if not ready.ready:
-            raise CannotJudge(
-                ready.reason, next_step="audit on a machine like the one that recorded; the profile is in the run"
-            )
-
-    def _ask(self, process: subprocess.Popen[bytes], tasks: IO[bytes], answers: IO[bytes], task: Task) -> Answer:
-        try:
-            tasks.write(msgspec.json.encode(task) + b"\n")
-            tasks.flush()
-            line = self._read_line(process, answers)
-            if line is not None:
-                return msgspec.json.decode(line, type=Answer)
-        except (OSError, msgspec.MsgspecError):
-            pass
-        return Answer(task.kind, task.index, "failed", detail=_DIED)
-
-    def _read_line(self, process: subprocess.Popen[bytes], stream: IO[bytes]) -> bytes | None:
-        """Return the next line, or None if the worker died, or was killed because it took too long."""
-        timer = threading.Timer(self.seconds, _kill, [process])
-        timer.daemon = True
-        timer.start()
-        try:
-            line = stream.readline(MAX_LINE)
-        finally:
-            timer.cancel()
-        return line if line.endswith(b"\n") else None
-
-
-_DIED = "the worker died or took too long"
-_FATAL = frozenset({_DIED, "out of memory"})
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            try:
-                stream.close()
-            except OSError:
-                pass
+            raise CannotJudge(ready.reason, next_step=ready.next_step or None)

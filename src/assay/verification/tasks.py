@@ -10,6 +10,9 @@ import msgspec
 
 MAX_LINE = 1 << 20
 
+OUT_OF_MEMORY = "out of memory"
+"""The detail of a task that failed for lack of memory; the worker is replaced."""
+
 
 class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`kind`: "start", "interval" or "evaluation"; `index`: which one, counted from 0."""
@@ -41,9 +44,10 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         kind, index: of the task.
-        result: "matches", "differs", or "failed": nothing was found for or against.
+        result: "matches"; "differs"; "inconclusive": an earlier interval differs, so that this one could not be reached
+            from a state that holds; "failed": nothing was found for or against.
         detail: why it failed, or what differs.
-        step: the first step that differs, or 0.
+        step: the first step that differs, or 0; of an inconclusive one, the step on the way that differs.
         parts: the parts of its leaf that differ.
         replays: how often it was carried out.
         seconds: time for the steps alone.
@@ -62,16 +66,18 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The first line of a worker: it can judge this profile, or why not."""
+    """The first line of a worker: it can judge this profile, or why not and what to do."""
 
     ready: bool
     reason: str = ""
+    next_step: str = ""
     refuted: bool = False
 
 
 def explain(parts: tuple[str, ...]) -> str:
     """Return the likely cause of a difference, from the parts of the first leaf that differs."""
     causes = (
+        ("program", "the row names a program that is no training step"),
         ("membership", "other samples, or the same in another order, were fed"),
         ("content", "the batch that was fed is not what the committed data give"),
         ("scalars", "the rates are not those of the recorded row"),

@@ -1,5 +1,5 @@
 """The process that recomputes: it is started with the profile of the run, bounded in memory, and reads tasks from its
-standard input. A failure of this process says nothing about the run.
+standard input. It ends with its parent. A failure of this process says nothing about the run.
 
 Usage: `python -m assay.verification.worker RUN MEMORY_BYTES`.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import threading
 import time
 from contextlib import suppress
 from typing import TextIO
@@ -16,17 +17,22 @@ from typing import TextIO
 import msgspec
 import numpy as np
 
-from assay.errors import AssayError, Refuted
+from assay.errors import AssayError, MalformedEvidence, Refuted
+from assay.protocol.evidence.program import INITIALISER
 from assay.protocol.evidence.program_cost import verify_cost
 from assay.protocol.hashing import ZERO
 from assay.training.data_store import open_data
-from assay.training.pytorch.backend import TorchBackend
+from assay.training.pytorch.backend import StateUnfit, TorchBackend
 from assay.training.pytorch.known_answer import compute_known_answer
 from assay.training.pytorch.profile import apply_profile, tune_allocator
 from assay.training.recorded import RecordedRun
 from assay.training.replay import Difference, Replayer, StartDiffers, verify_data
 from assay.verification.distances import compare_states
-from assay.verification.tasks import Answer, Ready, Task, TensorDifference
+from assay.verification.tasks import OUT_OF_MEMORY, Answer, Ready, Task, TensorDifference
+
+_LIKE_MACHINE = "audit on a machine like the one that recorded; `assay run show` prints its profile"
+_MORE_MEMORY = "give the workers more memory with --memory, or use fewer with --workers"
+_WATCH_SECONDS = 0.5
 
 
 class Worker:
@@ -41,34 +47,47 @@ class Worker:
         self._position = -1
 
     def check_machine(self) -> Ready:
-        """Compare the known answers of all programs with those that the recorder's machine gave."""
+        """Compare the known answers of all programs with those that the recorder's machine gave.
+
+        Raises:
+            MalformedEvidence: a program breaks the limits of the plan, or has no known answer.
+        """
         for use in self.run.uses:
             program = self.run.read_program(use.program)
             verify_cost(program, self.run.plan.limits)
-            if use.known_answer != ZERO and compute_known_answer(program) != use.known_answer:
+            if program.kind == INITIALISER:
+                continue
+            if use.known_answer == ZERO:
+                raise MalformedEvidence(f"program {use.program.hex()[:16]} has no known answer, so nobody can judge it")
+            if compute_known_answer(program) != use.known_answer:
                 return Ready(
                     ready=False,
                     reason=f"program {use.program.hex()[:16]} gives another known answer here: this machine cannot judge "
                     "this profile",
+                    next_step=_LIKE_MACHINE,
                 )
         return Ready(ready=True)
 
     def carry_out(self, task: Task) -> Answer:
-        """Return the answer to a task; errors become answers that say nothing about the run, but for refutations."""
+        """Return the answer to a task. Only what was computed from the run's own claims can differ."""
         try:
             if task.kind == "start":
                 return self._check_start(task)
             if task.kind == "evaluation":
                 return self._check_evaluation(task)
             return self._check_interval(task)
-        except Refuted as error:
-            return Answer(task.kind, task.index, "differs", detail=str(error))
+        except (StartDiffers, StateUnfit) as error:
+            return Answer(task.kind, task.index, "differs", detail=str(error)[:2000])
         except MemoryError:
-            return Answer(task.kind, task.index, "failed", detail="out of memory")
-        except RuntimeError as error:
-            return Answer(task.kind, task.index, "failed", detail=f"torch: {str(error)[:500]}")
+            return Answer(task.kind, task.index, "failed", detail=OUT_OF_MEMORY)
         except AssayError as error:
             return Answer(task.kind, task.index, "failed", detail=str(error)[:2000])
+        except RuntimeError as error:
+            lacks_memory = "allocate memory" in str(error)
+            detail = OUT_OF_MEMORY if lacks_memory else f"torch: {str(error)[:500]}"
+            return Answer(task.kind, task.index, "failed", detail=detail)
+        except Exception as error:  # noqa: BLE001 - a fault of ours is no finding
+            return Answer(task.kind, task.index, "failed", detail=f"{type(error).__name__}: {str(error)[:500]}")
 
     def _check_start(self, task: Task) -> Answer:
         records, _ = self.replayer.make_start()
@@ -77,33 +96,38 @@ class Worker:
 
     def _check_interval(self, task: Task) -> Answer:
         first, last = self.run.get_interval(task.index)
-        base = self.replayer.find_base(first)
         begun = time.perf_counter()
-        difference = self._replay(base, last)
+        difference = self._replay(first, last)
         seconds = time.perf_counter() - begun
         if difference is None:
-            self._position = last
             return Answer("interval", task.index, "matches", seconds=seconds)
-        self._position = -1
+        if self._replay(first, last) != difference:
+            return Answer("interval", task.index, "failed", detail="two replays on this machine gave different results")
         if difference.step <= first:
             return Answer(
-                "interval", task.index, "failed",
+                "interval", task.index, "inconclusive", step=difference.step, parts=difference.parts, replays=2,
                 detail=f"its start could not be reached: step {difference.step}, before it, differs",
             )  # fmt: skip
-        again = self._replay(base, last)
-        if again != difference:
-            return Answer("interval", task.index, "failed", detail="two replays on this machine gave different results")
         return Answer(
             "interval", task.index, "differs", step=difference.step, parts=difference.parts, replays=2,
             seconds=seconds, tensors=self._measure_distance(difference.step, last),
         )  # fmt: skip
 
-    def _replay(self, base: int, last: int) -> Difference | None:
-        # A worker that has just come to the base by replaying the interval before may go on from there: the
-        # transcript claims that state, and it was compared.
-        if self._position != base:
+    def _replay(self, first: int, last: int) -> Difference | None:
+        """Go to the state of step `first` and carry out the steps up to `last`; return the first difference.
+
+        A worker that is on its way there goes on from where it is: the transcript claims that state, and it was
+        compared. Otherwise it begins at the last stored state.
+        """
+        base = self.replayer.find_base(first)
+        position, self._position = self._position, -1
+        if not base <= position <= first:
             self.replayer.load(base)
-        return self.replayer.replay(base, last)
+            position = base
+        difference = self.replayer.replay(position, last)
+        if difference is None:
+            self._position = last
+        return difference
 
     def _measure_distance(self, step: int, last: int) -> tuple[TensorDifference, ...]:
         """Go on to the end of the interval and compare with the stored state there, if there is one."""
@@ -118,11 +142,12 @@ class Worker:
 
     def _check_evaluation(self, task: Task) -> Answer:
         evaluation = self.run.closing.evaluations[task.index]
-        self._position = -1
-        base = self.replayer.find_base(evaluation.step)
-        self.replayer.load(base)
-        if self.replayer.replay(base, evaluation.step) is not None:
-            return Answer("evaluation", task.index, "failed", detail="its state could not be reached")
+        difference = self._replay(evaluation.step, evaluation.step)
+        if difference is not None:
+            return Answer(
+                "evaluation", task.index, "inconclusive", step=difference.step, parts=difference.parts,
+                detail=f"its state could not be reached: step {difference.step}, before it, differs",
+            )  # fmt: skip
         data, packed = open_data(self.run.directory, f"test-{evaluation.data.leaves.root.hex()[:16]}")
         verify_data(evaluation.data, data, packed)
         program = self.run.read_program(evaluation.program)
@@ -148,6 +173,35 @@ def limit_memory(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
 
 
+def end_with_parent() -> None:
+    """End this process soon after its parent, however that ended: nobody waits for an answer any more."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def open_worker(path: str) -> tuple[Worker | None, Ready]:
+    """Return a worker that can judge the run, or None and why not."""
+    try:
+        worker = Worker(path)
+        ready = worker.check_machine()
+    except Refuted as error:
+        return None, Ready(ready=False, reason=str(error), refuted=True)
+    except AssayError as error:
+        return None, Ready(ready=False, reason=error.message, next_step=error.next_step or "")
+    except MemoryError:
+        return None, Ready(ready=False, reason=OUT_OF_MEMORY, next_step=_MORE_MEMORY)
+    except RuntimeError as error:
+        lacks_memory = "allocate memory" in str(error)
+        return None, Ready(ready=False, reason=str(error)[:4000], next_step=_MORE_MEMORY if lacks_memory else "")
+    return worker if ready.ready else None, ready
+
+
 def serve(path: str, memory: int, tasks: TextIO, answers: TextIO) -> None:
     """Answer tasks until the input ends."""
 
@@ -157,23 +211,16 @@ def serve(path: str, memory: int, tasks: TextIO, answers: TextIO) -> None:
 
     np.seterr(all="ignore")
     limit_memory(memory)
-    try:
-        worker = Worker(path)
-        ready = worker.check_machine()
-    except Refuted as error:
-        put(Ready(ready=False, reason=str(error), refuted=not isinstance(error, StartDiffers)))
-        return
-    except (AssayError, RuntimeError, MemoryError) as error:
-        put(Ready(ready=False, reason=str(error)[:4000] or type(error).__name__))
-        return
+    worker, ready = open_worker(path)
     put(ready)
-    if not ready.ready:
+    if worker is None:
         return
     for line in tasks:
         put(worker.carry_out(msgspec.json.decode(line, type=Task)))
 
 
 if __name__ == "__main__":
+    end_with_parent()
     # What torch or a library prints must not mix with the answers.
     channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
