@@ -17,7 +17,7 @@ _NEURAL = torch._C._nn
 _BUILTINS = frozenset({
     "abs", "add", "addcdiv", "addcmul", "addmm", "amax", "argmax", "baddbmm", "bmm", "cat", "clamp", "clone",
     "convolution", "cos", "div", "embedding", "eq", "erf", "exp", "gather", "gelu", "index_select", "lerp", "log",
-    "logical_not", "masked_fill", "max_pool2d_with_indices", "mean", "mm", "mul", "native_batch_norm",
+    "logical_not", "masked_fill", "mean", "mm", "mul", "native_batch_norm",
     "native_layer_norm", "neg", "permute", "pow", "reciprocal", "relu", "rsqrt", "select", "sigmoid", "sin", "slice",
     "sqrt", "squeeze", "stack", "sub", "sum", "tanh", "unsqueeze", "where", "_log_softmax", "_softmax",
 })  # fmt: skip
@@ -46,11 +46,31 @@ _LISTS = {
 """Operators with a form over lists of tensors; on the CPU it loops over the same kernel."""
 
 
+_MANY_CHANNELS = 8
+_WIDE = (torch.float32, torch.float64)
+
+
+def pool_maxima(tensor: torch.Tensor, *arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what `max_pool2d_with_indices` gives, bit for bit.
+
+    A maximum is selected, not computed, and torch's kernel for channels-last memory selects the same element by vector
+    instructions. NaNs of 16-bit types keep their payload in one kernel only, so those take the usual way.
+    """
+    if tensor.dtype in _WIDE and tensor.dim() == 4 and tensor.shape[1] >= _MANY_CHANNELS and tensor.is_contiguous():
+        turned = tensor.contiguous(memory_format=torch.channels_last)
+        values, places = _NEURAL.max_pool2d_with_indices(turned, *arguments)
+        keep = torch.contiguous_format
+        return values.clone(memory_format=keep), places.clone(memory_format=keep)
+    return _NEURAL.max_pool2d_with_indices(tensor, *arguments)  # type: ignore[no-any-return]
+
+
 def get_callable(name: str) -> Callable[..., Any]:
     """Return the quickest callable with the arguments of the ATen schema."""
     operator = get_operator(name)
     namespace, packet, _ = name.split(".")
     if namespace == "aten":
+        if name == "aten.max_pool2d_with_indices.default":
+            return pool_maxima
         if packet in _METHODS:
             return getattr(torch.Tensor, packet)  # type: ignore[no-any-return]
         if packet in _BUILTINS:
