@@ -11,7 +11,8 @@ OPERATORS: frozenset[str] = frozenset(
     """
     assay.bernoulli.default assay.integers.default assay.normal.default assay.permutation.default
     assay.uniform.default aten._adaptive_avg_pool2d.default aten._adaptive_avg_pool2d_backward.default
-    aten._embedding_bag.default aten._embedding_bag_dense_backward.default aten._foreach_div.Tensor
+    aten._embedding_bag.default aten._embedding_bag_dense_backward.default aten._foreach_clamp_max.Scalar
+    aten._foreach_clamp_min.Scalar aten._foreach_div.Tensor
     aten._foreach_mul.Scalar aten._foreach_mul.Tensor aten._foreach_norm.Scalar aten._fused_rms_norm.default
     aten._fused_rms_norm_backward.default aten._log_softmax.default aten._log_softmax_backward_data.default
     aten._native_batch_norm_legit.no_stats aten._native_batch_norm_legit_functional.default aten._prelu_kernel.default

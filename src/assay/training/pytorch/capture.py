@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 
 from assay.errors import CaptureRefused
 from assay.protocol.evidence import program as ir
+from assay.protocol.evidence.operators import OPERATORS
 from assay.training.pytorch import functional, layout
 from assay.training.pytorch.compare_tapes import collect_constants, compare_calls
 from assay.training.pytorch.guards import Guards
@@ -214,6 +215,7 @@ class StepCapture:
             row_length=len(row),
             state_outputs=[key for key, _ in first.outputs],
         )
+        refuse_unlisted(program, calls)
         updated = [
             optimizer.param_groups[group]["params"][place]
             for optimizer, members in zip(self.optimizers, first.trained, strict=True)
@@ -231,7 +233,7 @@ class StepCapture:
         first: _Recording,
         after: Snapshot,
     ) -> None:
-        changed, results = interpret(captured.program, start, batch, row, key)
+        changed, results = interpret(captured.program, start, batch, row.tolist(), key)
         after.restore()
         finished, _ = layout.list_state(self.models, self.optimizers)
         eager = {entry.key: entry.tensor for entry in finished}
@@ -269,6 +271,23 @@ def make_constant_record(value: torch.Tensor) -> ir.Constant:
     """Return a small tensor as a constant of a program."""
     flat = value.detach().contiguous().flatten().view(torch.uint8)
     return ir.Constant(get_type(value), flat.numpy().tobytes())
+
+
+def refuse_unlisted(program: ir.Program, calls: Sequence[Call]) -> None:
+    """Refuse a program with an operator outside the closed list.
+
+    Raises:
+        CaptureRefused: with the operator, and the user's line of the first call that gave it.
+    """
+    for node in program.nodes:
+        if node.operator not in OPERATORS:
+            name = node.operator.split(".")[1]
+            lines = [call.location for call in calls if call.operator._opname.rstrip("_") == name]
+            raise CaptureRefused(
+                f"{lines[0] if lines else 'the step'}: operator {node.operator} is not in the closed list",
+                expected="operators of `assay.protocol.evidence.operators`",
+                next_step="write it with other operators, or open an issue with the model that needs it",
+            )
 
 
 def roll_batch(batch: Sequence[torch.Tensor]) -> list[torch.Tensor]:

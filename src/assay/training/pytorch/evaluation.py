@@ -24,7 +24,7 @@ from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.plan import Metric
 from assay.training.packed import PackedData
 from assay.training.pytorch import functional, layout
-from assay.training.pytorch.capture import make_constant_record, roll_batch
+from assay.training.pytorch.capture import make_constant_record, refuse_unlisted, roll_batch
 from assay.training.pytorch.compare_tapes import collect_constants, compare_calls
 from assay.training.pytorch.interpreter import interpret
 from assay.training.pytorch.lower import get_type, lower_graph
@@ -103,6 +103,7 @@ def capture_inference(
         row_length=0,
         state_outputs=[entry.key for entry in entries],
     )
+    refuse_unlisted(program, calls)
     if program.state_outputs:
         raise CaptureRefused(
             f"the model changes {program.state_outputs[0].name} while it is evaluated",

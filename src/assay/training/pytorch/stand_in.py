@@ -132,7 +132,7 @@ def _refuse_class(name: str, kind: type[torch.optim.Optimizer]) -> None:
         if base.__name__ in _REFUSED_CLASSES and base.__module__.startswith("torch.optim"):
             raise OptimizerRefused(
                 f"{name} cannot be recorded: {_REFUSED_CLASSES[base.__name__]}",
-                next_step="use SGD, Adam, AdamW, Adamax, NAdam, RAdam, RMSprop, Adagrad or Adadelta",
+                next_step="use SGD, Adam, AdamW, Adamax, RAdam, RMSprop, Adagrad or Adadelta",
             )
 
 
