@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -49,7 +50,12 @@ def make_result(  # noqa: PLR0917
     """
     met = bar is None or (ratio >= bar if at_least else ratio <= bar)
     line = {"what": what, "ours": ours, "baseline": baseline, "ratio": round(ratio, digits), "bar": bar, "met": met}
-    return {**line, **further}
+    return {key: _show(value) for key, value in {**line, **further}.items()}
+
+
+def _show(value: Any) -> Any:
+    """Return a value that JSON can hold: it has no infinity and no NaN."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_report(benchmark: str, results: Sequence[dict[str, Any]], **machine: Any) -> int:

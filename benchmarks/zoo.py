@@ -169,12 +169,14 @@ def cross_entropy(net: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tens
 
 def binary_cross_entropy(net: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """BCE with logits against one-hot labels."""
-    return F.binary_cross_entropy_with_logits(net(batch[0]), (batch[1][:, None] == torch.arange(10)).float())
+    logits = net(batch[0])
+    return F.binary_cross_entropy_with_logits(logits, (batch[1][:, None] == torch.arange(10)).to(logits.dtype))
 
 
 def mean_squared_error(net: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """MSE against the label as a number."""
-    return F.mse_loss(net(batch[0])[:, 0], batch[1].float())
+    values = net(batch[0])[:, 0]
+    return F.mse_loss(values, batch[1].to(values.dtype))
 
 
 @dataclass(frozen=True)
