@@ -96,8 +96,13 @@ class RunEvidence(msgspec.Struct, frozen=True):
 
 
 class EvaluationCheck(msgspec.Struct, frozen=True):
-    """Whether an evaluation of the closing record was recomputed and matches, samples shared with the training set, and
-    whether it was recomputed and differs."""
+    """What was found about an evaluation of the closing record.
+
+    Args:
+        recomputed: it was recomputed and matches.
+        overlap: samples that are in the training set too.
+        differs: it was recomputed and differs.
+    """
 
     recomputed: bool
     overlap: int | None = None

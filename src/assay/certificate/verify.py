@@ -190,9 +190,9 @@ def _verify_trust(findings: Findings, policy: TrustPolicy) -> None:
             "an interval was recomputed and differs", expected="all match", actual=findings.differing[:20]
         ).attach(findings)
     if findings.start == "differs":
-        raise StartDiffers(
-            "the start was recomputed from the seed and differs", expected="the claimed start"
-        ).attach(findings)
+        raise StartDiffers("the start was recomputed from the seed and differs", expected="the claimed start").attach(
+            findings
+        )
     if findings.differing_metrics:
         raise MetricsDiffer(
             "metrics were recomputed and differ", expected="all match", actual=", ".join(findings.differing_metrics)

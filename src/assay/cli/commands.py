@@ -30,6 +30,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "run": Command("assay.cli.run", "recorded runs: list, show, verify, audit, export"),
     "verify": Command("assay.cli.verify", "check a training certificate, and a model file against it"),
     "trust": Command("assay.cli.trust", "whose word counts: add, list or remove public keys"),
     "key": Command("assay.cli.key", "your own signing keys: make one, show its public key"),

@@ -172,9 +172,7 @@ def audit_run(
     return audit
 
 
-def _carry_out(
-    audit: Audit, findings: AuditFindings, pool: Pool, progress: Callable[[int, int], None] | None
-) -> None:
+def _carry_out(audit: Audit, findings: AuditFindings, pool: Pool, progress: Callable[[int, int], None] | None) -> None:
     tasks = list_tasks(audit.run, audit.selection)
     say = progress or (lambda _done, _total: None)
 

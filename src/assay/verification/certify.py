@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
@@ -29,17 +30,20 @@ from assay.protocol.evidence.model_state import (
     MODEL_NAMESPACES,
     PARAM,
     TRANSIENT,
+    compute_model_root,
     compute_rest_root,
 )
 from assay.protocol.hashing import compute_bulk_digest
 from assay.storage.checkpoints import Checkpoint
+from assay.storage.files import Files, write_atomic
 from assay.training.data_store import open_data
 from assay.training.recorded import RecordedRun, RunContradicts
 from assay.training.signing import read_signature
 from assay.verification.audit import Audit
+from assay.verification.structure import verify_records
 
 FILE_NAME = "model.safetensors"
-_KINDS: tuple[Literal["initialiser"], Literal["step"], Literal["inference"]] = ("initialiser", "step", "inference")
+KINDS: tuple[Literal["initialiser"], Literal["step"], Literal["inference"]] = ("initialiser", "step", "inference")
 _SPIKE = 10
 
 
@@ -79,6 +83,31 @@ def export_model(checkpoint: Checkpoint, write: Callable[[bytes | memoryview], o
 
     digest = write_model(count, specs, data_of.__getitem__)
     return digest.hex(), size
+
+
+def export_file(path: Path, out: Path) -> dict[str, str | int]:
+    """Write the model of a finished run into a file, at once, in place of what is there.
+
+    Returns:
+        sha256 and modelRoot as hex digits, bytes.
+
+    Raises:
+        NotFinished: the run has no closing record.
+        Refuted, MalformedEvidence, StorageError: the run does not hold together, or the disk.
+    """
+    run = RecordedRun(path)
+    try:
+        verify_records(run)
+        final = read_final(run)
+        root = run.closing.model_root
+        if compute_model_root(final.manifest.records, final.manifest.aliases) != root:
+            raise RunContradicts("the stored model is not the one that the closing record names", expected=root.hex())
+        parts: list[bytes | memoryview] = []
+        digest, size = export_model(final, parts.append)
+    finally:
+        run.close()
+    write_atomic(Files(), out, parts)
+    return {"sha256": digest, "modelRoot": root.hex(), "bytes": size}
 
 
 def certify(audit: Audit, seed: bytes) -> bytes:
@@ -124,7 +153,9 @@ def _collect_run(run: RecordedRun) -> RunEvidence:
 def _collect_findings(audit: Audit) -> AuditEvidence:
     run, kind, chosen = audit.run, audit.selection.kind, set(audit.selection.intervals)
     findings = [
-        FindingClaim(answer.index, cast(Kind, kind if answer.index in chosen else "flagged"), cast(Result, answer.result))
+        FindingClaim(
+            answer.index, cast(Kind, kind if answer.index in chosen else "flagged"), cast(Result, answer.result)
+        )
         for answer in audit.get("interval")
     ]
     start = audit.get("start")
@@ -158,7 +189,7 @@ def summarise_program(program: ir.Program, first_step: int) -> ProgramSummary:
     """Return what a certificate says of a program."""
     return ProgramSummary(
         id=ir.compute_program_id(program).hex(),
-        kind=_KINDS[program.kind],
+        kind=KINDS[program.kind],
         first_step=str(first_step),
         nodes=len(program.nodes),
         constants=[

@@ -18,6 +18,9 @@ MAX_DEATHS = 3
 """Workers that may die one after the other, with no answer between, before a lane is given up."""
 
 
+_SEE = "see the reason; --memory or --time-limit may help"
+
+
 class CannotJudge(Unproven):
     """This machine cannot recompute the run; nothing is found for or against it."""
 
@@ -70,9 +73,7 @@ class Pool:
         seconds: after which a start or a task is given up.
     """
 
-    def __init__(
-        self, path: Path, environment: dict[str, str], *, workers: int, memory: int, seconds: float
-    ) -> None:
+    def __init__(self, path: Path, environment: dict[str, str], *, workers: int, memory: int, seconds: float) -> None:
         self.path = path
         self.environment = environment
         self.workers = workers
@@ -129,9 +130,8 @@ class Pool:
                     continue
                 deaths = 1 if before - len(bundle) > 1 else deaths + 1
                 if deaths >= MAX_DEATHS:
-                    raise CannotJudge(
-                        "workers keep dying", actual=reason, next_step="see the reason; --memory or --time-limit may help"
-                    )
+                    shared.messages.put(CannotJudge("workers keep dying", actual=reason, next_step=_SEE))
+                    return
         except BaseException as error:  # noqa: BLE001 - it is raised in the caller's thread
             shared.messages.put(error)
         finally:
@@ -172,7 +172,7 @@ class Pool:
             raise CannotJudge(
                 "a worker ended before it began",
                 actual=worker.describe_death(),
-                next_step="see the reason; --memory or --time-limit may help",
+                next_step=_SEE,
             )
         if ready.refuted:
             raise RunRefuted(ready.reason)

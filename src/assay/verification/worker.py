@@ -1,5 +1,7 @@
-"""The process that recomputes: it is started with the profile of the run, bounded in memory, and reads tasks from its
-standard input. It ends with its parent. A failure of this process says nothing about the run.
+"""The process that recomputes: one worker of an audit.
+
+It is started with the profile of the run, bounded in memory, reads tasks from its standard input and ends with its
+parent. A failure of this process says nothing about the run.
 
 Usage: `python -m assay.verification.worker RUN MEMORY_BYTES`.
 """
@@ -12,6 +14,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 import msgspec
@@ -62,8 +65,8 @@ class Worker:
             if compute_known_answer(program) != use.known_answer:
                 return Ready(
                     ready=False,
-                    reason=f"program {use.program.hex()[:16]} gives another known answer here: this machine cannot judge "
-                    "this profile",
+                    reason=f"program {use.program.hex()[:16]} gives another known answer here: "
+                    "this machine cannot judge this profile",
                     next_step=_LIKE_MACHINE,
                 )
         return Ready(ready=True)
@@ -164,8 +167,8 @@ def limit_memory(size: int) -> None:
     """Bound the address space of this process above what it has now; 0: no bound."""
     if size <= 0:
         return
-    with open("/proc/self/statm", encoding="ascii") as file:
-        present = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+    present = int(pages) * os.sysconf("SC_PAGE_SIZE")
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     wanted = present + size
     if hard != resource.RLIM_INFINITY:

@@ -38,7 +38,7 @@ class WorkerProcess:
         self._timed_out = False
         # -P: modules are not taken from the working directory, which may be a stranger's run.
         command = [sys.executable, "-P", "-m", "assay.verification.worker", str(path), str(memory)]
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
