@@ -43,7 +43,7 @@ def select_calls(tape: Tape, ignored_storages: set[int]) -> list[Call]:
     """Return the calls that belong into the program: no profiler marks, nothing that only touches step counters."""
     selected = []
     for call in tape.calls:
-        if call.operator.namespace in _IGNORED_NAMESPACES:
+        if call.operator.namespace in _IGNORED_NAMESPACES or call.operator is aten._local_scalar_dense.default:
             continue
         references = [*iterate_references(call.args), *iterate_references(list(call.kwargs.values()))]
         outputs = iterate_references(call.outputs)

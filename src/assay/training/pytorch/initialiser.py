@@ -34,7 +34,7 @@ class InitialiserTape:
 
     def __init__(self, seed: bytes) -> None:
         self.key = derive_key(seed, INIT, 0)
-        self.recorder = Recorder(self.key, [])
+        self.recorder = Recorder(self.key, [], may_read=True)
         self.is_used = False
 
     def __enter__(self) -> None:

@@ -115,6 +115,8 @@ class Recorder(TorchDispatchMode):
     Args:
         key: Philox key of this step; None: random operators are refused.
         known: tensors that need no constant (state and batch).
+        may_read: whether values may be read into Python. Only constructors may: what they make of a value is a
+            constant of a program that is compared, bit for bit, with the models that they made.
 
     Attributes:
         tape: what was recorded.
@@ -122,10 +124,11 @@ class Recorder(TorchDispatchMode):
         is_set_back: whether the generator was set back to an earlier state.
     """
 
-    def __init__(self, key: tuple[int, int] | None, known: list[torch.Tensor]) -> None:
+    def __init__(self, key: tuple[int, int] | None, known: list[torch.Tensor], *, may_read: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tape = Tape()
         self.key = key
+        self.may_read = may_read
         self.region: int | None = None
         self.is_set_back = False
         self._produced: set[int] = {tensor.untyped_storage()._cdata for tensor in known}
@@ -168,7 +171,7 @@ class Recorder(TorchDispatchMode):
         return result
 
     def _refuse(self, func: torch._ops.OpOverload, args: tuple[Any, ...], location: Location) -> None:
-        if func is torch.ops.aten._local_scalar_dense.default and self.region is None:
+        if func is torch.ops.aten._local_scalar_dense.default and self.region is None and not self.may_read:
             raise CaptureRefused(
                 f"{location}: the step reads the value of a tensor (.item(), float(), if tensor, print)",
                 next_step="return the tensor from the step and read it outside, or use torch.where",
