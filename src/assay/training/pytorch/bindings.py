@@ -18,7 +18,7 @@ _BUILTINS = frozenset({
     "abs", "add", "addcdiv", "addcmul", "addmm", "amax", "argmax", "baddbmm", "bmm", "cat", "clamp", "clone",
     "convolution", "cos", "div", "embedding", "eq", "erf", "exp", "gather", "gelu", "index_select", "lerp", "log",
     "logical_not", "masked_fill", "mean", "mm", "mul", "native_batch_norm",
-    "native_layer_norm", "neg", "permute", "pow", "reciprocal", "relu", "rsqrt", "select", "sigmoid", "sin", "slice",
+    "native_layer_norm", "neg", "permute", "pow", "reciprocal", "relu", "rsqrt", "select", "sigmoid", "sin",
     "sqrt", "squeeze", "stack", "sub", "sum", "tanh", "unsqueeze", "where", "_log_softmax", "_softmax",
 })  # fmt: skip
 """Operators whose Python builtin takes the arguments of the ATen schema in the same places."""

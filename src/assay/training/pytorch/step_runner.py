@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import is_
 from typing import Any, ClassVar
 
 import torch
@@ -47,7 +48,7 @@ class GraphDiffers(UsageError):
 class Variant:
     """A program for one kind of batch, one layout of the state and of the scalars row, and one set of guards.
 
-    `updated`: the parameters that the optimizers updated; None: all.
+    `updated`: the parameters that the optimizers updated; None: all. `bound`: the tensors that the executor works on.
     """
 
     program: ir.Program
@@ -56,6 +57,7 @@ class Variant:
     layout: tuple[object, ...]
     updated: Sequence[torch.Tensor] | None
     executor: Executor | None = None
+    bound: list[torch.Tensor] | None = None
     checks_left: int = CHECKS_BESIDE
 
 
@@ -111,19 +113,30 @@ class StepRunner:
         variant = self._find(kinds)
         if variant is None:
             return self._capture(kinds, batch, rebuild, key)
-        if variant.executor is None:
-            variant.executor = Executor(variant.program, self.home.tensors, batch)
-            self.home.note()
+        executor = self._bind(variant, batch)
         numbers = row.tolist()
         has_gradients = any(parameter.grad is not None for parameter in self.home.parameters)  # left by other code
         if variant.checks_left > 0 or has_gradients or secrets.randbelow(CHECK_ONE_IN) == 0:
             variant.checks_left -= 1
-            results = self._run_beside(variant.executor, step, batch, rebuild, numbers, key)
+            results = self._run_beside(executor, step, batch, rebuild, numbers, key)
         else:
-            results = variant.executor.run(batch, numbers, key)
+            results = executor.run(batch, numbers, key)
         self.reader.advance(variant.updated)
         self.home.note_versions()
         return Outcome(variant.program, results, variant.results, row)
+
+    def _bind(self, variant: Variant, batch: Sequence[torch.Tensor]) -> Executor:
+        """Return the executor of a variant, bound to the tensors that are the state now.
+
+        A step that is recorded may put other tensors in the place of buffers; executors made before hold the old ones.
+        """
+        tensors = self.home.tensors
+        if variant.executor is None or variant.bound is not tensors:
+            if variant.executor is None or not all(map(is_, variant.bound or [], tensors)):
+                variant.executor = Executor(variant.program, tensors, batch)
+                self.home.note()
+            variant.bound = tensors
+        return variant.executor
 
     def _find(self, kinds: tuple[object, ...]) -> Variant | None:
         for variant in self._variants.get(kinds, ()):
