@@ -177,14 +177,13 @@ class Eager:
 @contextmanager
 def use_settings(threads: int, *, mkldnn: bool) -> Iterator[None]:
     """Run the block with these threads and this flag."""
-    before = torch.get_num_threads(), torch._C._get_mkldnn_enabled()
+    before = torch.get_num_threads(), torch.backends.mkldnn.set_flags(mkldnn)
     torch.set_num_threads(threads)
-    torch._C._set_mkldnn_enabled(mkldnn)
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        torch._C._set_mkldnn_enabled(before[1])
+        torch.backends.mkldnn.set_flags(*before[1])
 
 
 def measure(job: Job, folder: Path, rounds: int) -> dict[str, list[float]]:

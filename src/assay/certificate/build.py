@@ -1,6 +1,6 @@
 """Building a certificate from the evidence of a run and the findings of an audit.
 
-Source: FORMATS, "The training certificate"; `spec/certificate.md`.
+Source: `spec/certificate.md`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Each function is one step of `verify.verify_certificate`, which lists them.
 
-Source: FORMATS, "The training certificate"; `spec/certificate.md`, CRT-7 to CRT-23.
+Source: `spec/certificate.md`, CRT-7 to CRT-23.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The findings of an audit, and what follows from them: level of evidence, sample size, chances.
 
-Source: FORMATS, "The training certificate"; `spec/certificate.md`, CRT-15 to CRT-19.
+Source: `spec/certificate.md`, CRT-15 to CRT-19.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 sorted by name (UTF-8, bytewise), members in the order dtype, shape, data_offsets, no white space, no metadata. The
 data follow in the same order without padding, gap or overlap. Tied weights are stored once.
 
-Source: FORMATS, "Model file"; `spec/model-file.md`, MFL-1 to MFL-7.
+Source: `spec/model-file.md`, MFL-1 to MFL-7.
 """
 
 from __future__ import annotations

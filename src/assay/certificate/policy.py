@@ -1,6 +1,6 @@
 """What a reader asks of a certificate. It comes from the reader alone; nothing inside a certificate can change it.
 
-Source: FORMATS, the exit table; `spec/certificate.md`, CRT-29.
+Source: `spec/certificate.md`, CRT-29.
 """
 
 from __future__ import annotations

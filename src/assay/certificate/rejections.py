@@ -3,7 +3,7 @@
 `Refuted` (exit 1) is reserved for an explicit finding about something that a trusted key stands behind. Everything
 that merely fails to prove is `Unproven`, everything unreadable is `MalformedEvidence` (both exit 3).
 
-Source: FORMATS, the exit table; `spec/certificate.md`, CRT-24 to CRT-30.
+Source: `spec/certificate.md`, CRT-24 to CRT-30.
 """
 
 from __future__ import annotations

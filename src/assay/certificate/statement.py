@@ -3,7 +3,7 @@
 Integers that may exceed 2**53 - 1 and all reals are strings. Nothing is optional: what does not exist is said in words
 ("none", "not computed").
 
-Source: in-toto Attestation Framework, Statement v1; FORMATS, "The training certificate"; `spec/certificate.md`,
+Source: in-toto Attestation Framework, Statement v1; `spec/certificate.md`,
 CRT-5 to CRT-23.
 """
 

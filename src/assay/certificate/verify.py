@@ -20,7 +20,7 @@ The steps, in the order in which they are taken:
 Steps 5 to 11 refute only what a trusted key stands behind: a contradiction in a certificate that nobody trusted
 signed proves nothing, and is reported as signers unknown. Otherwise anybody could have anything "refuted".
 
-Source: FORMATS, "The training certificate"; `spec/certificate.md`, CRT-24 to CRT-30.
+Source: `spec/certificate.md`, CRT-24 to CRT-30.
 """
 
 from __future__ import annotations

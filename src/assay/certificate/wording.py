@@ -1,6 +1,6 @@
-"""What a certificate proves and what it does not, in sentences. No sentence claims more than FORMATS allows.
+"""What a certificate proves and what it does not, in sentences. No sentence claims more than the spec allows.
 
-Source: FORMATS, "What it may claim"; `spec/certificate.md`, CRT-31.
+Source: `spec/certificate.md`, CRT-31.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Nothing is imported before it is needed, and everything that can fail runs inside `main`: an interpreter that dies of
 an uncaught exception exits with 1, which would read as "refuted".
 
-Source: FORMATS, the exit table; `spec/certificate.md`, CRT-30.
+Source: `spec/certificate.md`, CRT-30.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Reading is done in three steps, each of which can only refuse: a walk over the raw bytes in constant stack (`scan`),
 the decoder of the record's own types, and a comparison of the record's encoding with the bytes.
 
-Source: FORMATS, "Encoding and hashing"; `spec/encoding.md`.
+Source: `spec/encoding.md`.
 """
 
 from __future__ import annotations

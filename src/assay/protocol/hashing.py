@@ -2,7 +2,7 @@
 
 Objects: SHA-256(u16 tag, little-endian ‖ canonical bytes). Bulk data: BLAKE3.
 
-Source: FORMATS, "Encoding and hashing"; `spec/hashing.md`.
+Source: `spec/hashing.md`.
 """
 
 from __future__ import annotations

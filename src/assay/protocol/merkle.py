@@ -2,7 +2,7 @@
 
 leaf = SHA-256(0x00 ‖ tag ‖ data), node = SHA-256(0x01 ‖ tag ‖ left ‖ right), empty root = SHA-256(0x02 ‖ tag).
 
-Source: FORMATS, "Encoding and hashing"; `spec/hashing.md`.
+Source: `spec/hashing.md`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The table of hash domains: every hashed object has one 16-bit tag, used for nothing else (HSH-2).
 
-Source: FORMATS, "Encoding and hashing"; `spec/hashing.md`.
+Source: `spec/hashing.md`.
 """
 
 PLAN = 1

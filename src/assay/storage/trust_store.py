@@ -3,7 +3,7 @@
 The file is `trust.json` below `paths.get_home()`: canonical JSON with the keys sorted by name. It is replaced as a
 whole, so that a crash leaves the old or the new one. Nothing is ever trusted because it lies beside a certificate.
 
-Source: FORMATS, "The training certificate"; `spec/certificate.md`, CRT-29.
+Source: `spec/certificate.md`, CRT-29.
 """
 
 from __future__ import annotations

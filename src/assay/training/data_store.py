@@ -1,6 +1,6 @@
 """Committed data sets inside a run: the packed arrays and a manifest that names them.
 
-Source: FORMATS, "Data leaf"; `spec/data.md`.
+Source: `spec/data.md`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A share of the samples is read twice: a data set that returns other bytes the second time has a random transform, which
 belongs into the step, where its randomness is recorded.
 
-Source: FORMATS, "The run"; `spec/data.md`.
+Source: `spec/data.md`.
 """
 
 from __future__ import annotations

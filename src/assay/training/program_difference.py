@@ -1,6 +1,6 @@
 """Where two programs first differ, in words: for a script that was changed between recording and resuming.
 
-Source: DESIGN, "Alone".
+Source: `docs/explanation/levels-of-evidence.md`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Nothing is recomputed here, and no torch is needed.
 
-Source: FORMATS, "The run"; `spec/transcript.md`.
+Source: `spec/transcript.md`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The arithmetic is behind `Backend`, so that this file needs no torch. A replay b
 transcript claims, or at the start made by the initialiser, and takes nothing from the rows but what it compares with:
 batches come from the committed data, keys from the seed, scalars rows from the rows (whose digests the leaves hold).
 
-Source: DESIGN, "Alone"; `spec/transcript.md`.
+Source: `spec/transcript.md`.
 """
 
 from __future__ import annotations

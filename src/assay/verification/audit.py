@@ -1,6 +1,6 @@
 """Auditing a finished run: its structure, its start, intervals, metrics. An interrupted audit goes on where it was.
 
-Source: DESIGN, "Alone"; FORMATS, "The training certificate".
+Source: `docs/explanation/what-a-certificate-proves.md`; `spec/certificate.md`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From a run and the findings of its audit to a training certificate, and to the model file that it names.
 
-Source: FORMATS, "The training certificate".
+Source: `spec/certificate.md`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from assay.training.pytorch.snapshot import Snapshot
 from tests.training.pytorch.small_cases import CASES, SEED, capture_case
 
 ROOT = Path(__file__).parents[3]
-IN_FRESH_PROCESS = ("mlp adam", "cnn adamw clip", "decoder hand tied")
+IN_FRESH_PROCESS = ("cnn adamw clip", "decoder hand tied")
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -68,12 +68,6 @@ def test_programs_hold_the_rules_in_one_form(steps):
         assert again == program
         assert encode(again) == data
     assert compute_known_answer(steps.programs[-1]) == compute_known_answer(decode(data, ir.Program))
-
-
-def test_two_captures_give_one_program(steps, request):
-    """Programs hold nothing of the process: a second capture gives the same ids."""
-    again = capture_case(CASES[request.node.callspec.params["steps"]]).programs
-    assert list(map(ir.compute_program_id, again)) == list(map(ir.compute_program_id, steps.programs))
 
 
 def test_a_fresh_process_captures_the_same_programs():

@@ -11,8 +11,8 @@ where at another place it does so only if it is drawn.) With M = N − 1 and k =
 c is the chance that the check of one false interval does not report it: 0 for whoever recomputes it themselves (alone),
 the chance of a corrupt sub-quorum on a ledger. For b = 1 and N > 1 this is 1 − (s − 1)/(N − 1) · (1 − c).
 
-Source: FORMATS, "The training certificate"; `spec/selection.md`, SEL-4 to SEL-6.
-Differs: FORMATS states 1 − (s/N)(1 − c) for b = 1, which holds for s drawn from all N without a fixed last one.
+Source: `spec/selection.md`, SEL-4 to SEL-6.
+Differs: the simpler 1 − (s/N)(1 − c) for b = 1 holds for s drawn from all N without a fixed last one.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A sample is a list of named fields, in the order in which its containers are wal
 '#' and the position in a list or tuple, the key in a dict (keys in bytewise order), components joined by '/', and the
 empty name where the sample is a single value.
 
-Source: FORMATS, "The run"; `spec/data.md`.
+Source: `spec/data.md`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Declared events of a run: edits of the state outside a step, metric-driven changes, an early stop.
 
-Source: FORMATS, "The run", Events; `spec/certificate.md`, CRT-22.
+Source: `spec/certificate.md`, CRT-22.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The state tree has two halves: the *model tree* (parameters, persistent buffers,
 root, and the *rest tree* (non-persistent buffers, optimizer slots, averages). state root = H(model root ‖ rest root),
 so the link between them is a proof of one hash.
 
-Source: FORMATS, "The run"; `spec/model-state.md`.
+Source: `spec/model-state.md`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the records of a state must satisfy before a root is computed over them.
 
-Source: FORMATS, "The run", State root; `spec/model-state.md`.
+Source: `spec/model-state.md`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The order in which samples are fed, and where a step stands in it.
 
-Source: FORMATS, "The run"; `spec/randomness.md`.
+Source: `spec/randomness.md`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is fixed before the first step (plan) and what is known at the end (closing record).
 
-Source: FORMATS, "The run"; `spec/plan.md`.
+Source: `spec/plan.md`.
 """
 
 from __future__ import annotations

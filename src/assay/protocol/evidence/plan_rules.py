@@ -1,6 +1,6 @@
 """What a plan, its profile and its closing record must satisfy.
 
-Source: FORMATS, "The run", Plan; `spec/plan.md`.
+Source: `spec/plan.md`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Values are numbered in one sequence: the state inputs, then the batch fields, th
 each node in order. Scalars (rates, bias corrections) are numbered apart and read from the row of the step. Random
 nodes take their key from the step and their counter word from `ordinal`.
 
-Source: FORMATS, "The run"; `spec/program.md`.
+Source: `spec/program.md`.
 """
 
 from __future__ import annotations

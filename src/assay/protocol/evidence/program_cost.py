@@ -2,7 +2,7 @@
 
 Both numbers are defined, not measured: everybody gets the same ones, so that a plan's limits mean something.
 
-Source: FORMATS, "The run", Program ("peak live bytes and FLOPs computed statically and capped"); `spec/program.md`.
+Source: `spec/program.md`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A draw is a function of a key, the ordinal of the random node in its program, and nothing else. Real numbers travel as
 bit patterns. `training/randomness.py` computes the same with NumPy, and adds `normal`, which needs binary64 arithmetic.
 
-Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC'11), Philox4x64-10; FORMATS, "The run";
+Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC'11), Philox4x64-10; 
 `spec/randomness.md`.
 """
 

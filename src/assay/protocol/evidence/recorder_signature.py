@@ -1,6 +1,6 @@
 """What the recorder signs when a run ends: the transcript and the closing record.
 
-Source: FORMATS, "The run"; `spec/certificate.md`, CRT-12.
+Source: `spec/certificate.md`, CRT-12.
 """
 
 from __future__ import annotations

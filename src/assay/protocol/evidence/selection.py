@@ -1,6 +1,6 @@
 """Which intervals are recomputed: a function of 32 random bytes that nobody could choose.
 
-Source: FORMATS, "The training certificate"; `spec/selection.md`, SEL-1 to SEL-3.
+Source: `spec/selection.md`, SEL-1 to SEL-3.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The chain of step leaves.
 
-Source: FORMATS, "The run"; `spec/transcript.md`.
+Source: `spec/transcript.md`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the leaves of a transcript must satisfy, each by itself, in its chain and under its plan.
 
-Source: FORMATS, "The run", Transcript leaf and Context; `spec/transcript.md`.
+Source: `spec/transcript.md`.
 """
 
 from __future__ import annotations

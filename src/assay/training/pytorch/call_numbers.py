@@ -7,7 +7,7 @@ The same rules hold for an optimizer's stand-in (`scalars`) and for the tape of 
   here, so that the places of the numbers depend on the operator alone.
 - Calls on zero-dimensional tensors alone are an optimizer's counters (`step += 1`, `.item()`).
 
-Source: DESIGN, "Training as data".
+Source: `docs/explanation/recording.md`.
 """
 
 from __future__ import annotations

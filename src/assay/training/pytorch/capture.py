@@ -5,7 +5,7 @@ rolled batch with other draws, taped. 4. The tapes must agree in everything but 
 optimizer's step must be those of its stand-in; they become scalars. 6. The tape is made functional and lowered. 7. The
 naive interpreter runs the program on the copy, and must give the bits of the first recording.
 
-Source: DESIGN, "Capture" and "Soundness gate".
+Source: `docs/explanation/recording.md`.
 """
 
 from __future__ import annotations

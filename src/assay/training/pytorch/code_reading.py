@@ -1,6 +1,6 @@
 """Reading code objects and classes.
 
-Source: DESIGN, "Soundness gate".
+Source: `docs/explanation/recording.md`.
 """
 
 from __future__ import annotations

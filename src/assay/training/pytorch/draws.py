@@ -1,6 +1,6 @@
 """Counter-based draws as torch operators, and the random ATen operators that they replace.
 
-Source: FORMATS, "Randomness"; `spec/randomness.md`.
+Source: `spec/randomness.md`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A sample's last field is its target, the others are the model's inputs. Batches 
 with samples from the beginning, whose outputs are not counted. Counts are integers; reals are exact sums (`math.fsum`)
 over per-sample float32 in index order.
 
-Source: FORMATS, "Evaluation"; `spec/plan.md`.
+Source: `spec/plan.md`.
 """
 
 from __future__ import annotations

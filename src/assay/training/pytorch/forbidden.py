@@ -1,6 +1,6 @@
 """Objects and functions of Python that a step must not use, because a graph cannot repeat what they do.
 
-Source: DESIGN, "Soundness gate".
+Source: `docs/explanation/recording.md`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Differs: attributes of foreign classes (torch, numpy, the standard library) are 
 containers beyond `reachable.MAX_ITEMS` elements or `reachable.MAX_DEPTH` levels. `Guards.notes` lists what was left
 out.
 
-Source: DESIGN, "Soundness gate".
+Source: `docs/explanation/recording.md`.
 """
 
 from __future__ import annotations

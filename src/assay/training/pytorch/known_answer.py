@@ -3,7 +3,7 @@
 Inputs: floats are uniform draws in [0.0625, 1), integers and booleans are zero, every scalar is 0.015625; the key is
 (program id as two u64). The answer is the digest of all outputs, in order.
 
-Source: DESIGN, "Profiles"; `spec/program.md`.
+Source: `spec/program.md`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Names: model index '/' qualified name; optimizer index '/' parameter name '/' slot. Tied tensors stand once, under their
 first name; the others are aliases. Step counters of optimizers are not part of the state: t is in the leaf.
 
-Source: FORMATS, "State root"; `spec/model-state.md`.
+Source: `spec/model-state.md`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One evaluation of a run: the test set is committed, the model becomes an inference program, the metrics are computed.
 
-Source: FORMATS, "Evaluation"; `spec/plan.md`.
+Source: `spec/plan.md`.
 """
 
 from __future__ import annotations

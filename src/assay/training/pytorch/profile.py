@@ -10,7 +10,7 @@ A pinned profile names everything that is known to change the bits of a CPU run.
   libraries choose code by processor and some functions come from the C library, but they need not. They are recorded
   and never compared: the known answers of each program decide whether a machine gets the same bits.
 
-Source: DESIGN, "Training as data", profiles; `spec/plan.md`.
+Source: `spec/plan.md`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ function that certain code reads by name, a module's `forward`, or a method that
 certain code is refused for what it merely mentions; other code gives notes: what it does is seen while a step is
 recorded (`watches`).
 
-Source: DESIGN, "Soundness gate".
+Source: `docs/explanation/recording.md`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ and counters are not touched.
 Parameters of a group that are updated alike (one dtype, the same entries in the optimizer's state, equal counters)
 share one stand-in parameter. The first step, where slots are born, therefore has another layout than later ones.
 
-Source: DESIGN, "Training as data"; `spec/program.md`.
+Source: `spec/program.md`.
 """
 
 from __future__ import annotations

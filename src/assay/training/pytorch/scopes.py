@@ -1,6 +1,6 @@
 """Places where Python keeps values: read fast at every call, and slowly, with names, to say what changed.
 
-Source: DESIGN, "Soundness gate".
+Source: `docs/explanation/recording.md`.
 """
 
 from __future__ import annotations

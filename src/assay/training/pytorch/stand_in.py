@@ -1,6 +1,6 @@
 """The stand-in of one optimizer: its own code, run on parameters of one element.
 
-Source: DESIGN, "Training as data".
+Source: `docs/explanation/recording.md`.
 """
 
 from __future__ import annotations

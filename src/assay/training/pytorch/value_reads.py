@@ -3,7 +3,7 @@
 `tensor.item()` is a dispatched call and is refused by the tape. `tensor.numpy()` and `tensor.tolist()` read the memory
 and leave no trace, so that what they gave would be baked into the program.
 
-Source: DESIGN, "Soundness gate".
+Source: `docs/explanation/recording.md`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is watched while a step is recorded: random numbers, clocks, and changes that the body makes to Python objects.
 
-Source: DESIGN, "Soundness gate".
+Source: `docs/explanation/recording.md`.
 """
 
 from __future__ import annotations
