@@ -59,7 +59,7 @@ def test_bernoulli_is_the_oracles_anywhere(key, ordinal, count, threshold):
 
 
 @given(keys, words, counts, reals, reals, st.sampled_from(DTYPES))
-def test_uniform_is_the_oracles_anywhere(key, ordinal, count, low, high, dtype):  # noqa: PLR0917 - one per argument
+def test_uniform_is_the_oracles_anywhere(key, ordinal, count, low, high, dtype):
     """Any bounds: the same bits, or the same refusal."""
     low, high = min(low, high), max(low, high)
     try:
@@ -172,7 +172,7 @@ def quantile(lane):
     return -z if q < 0 else z
 
 
-def normal(key, ordinal, count, mean, std, dtype):  # noqa: PLR0917 - one per argument
+def normal(key, ordinal, count, mean, std, dtype):
     """Return the bits of normal numbers."""
     bits = []
     for lane in oracle.get_lanes(key, ordinal, count, 32):
@@ -188,7 +188,7 @@ def normal(key, ordinal, count, mean, std, dtype):  # noqa: PLR0917 - one per ar
 
 @settings(max_examples=60)
 @given(keys, words, counts, st.floats(-1e30, 1e30), st.floats(0, 1e30), st.sampled_from(DTYPES))
-def test_normal_is_its_definition_anywhere(key, ordinal, count, mean, std, dtype):  # noqa: PLR0917 - one per argument
+def test_normal_is_its_definition_anywhere(key, ordinal, count, mean, std, dtype):
     """RND-8: the same bits as the definition, one number at a time."""
     expected = normal(key, ordinal, count, mean, std, dtype)
     assert to_bits(randomness.draw_normal(key, ordinal, count, mean, std, dtype)) == expected

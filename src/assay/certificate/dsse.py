@@ -1,6 +1,6 @@
 """The envelope: DSSE with one canonical JSON form.
 
-Source: DSSE protocol 1.0, "Pre-Authentication Encoding"; RFC 8785; 
+Source: DSSE protocol 1.0, "Pre-Authentication Encoding"; RFC 8785;
 `spec/certificate.md`, CRT-1 to CRT-4.
 """
 

@@ -91,7 +91,7 @@ def get_threshold(p_keep: float) -> int:
     return compute_threshold(float_to_bits(p_keep))
 
 
-def draw_bernoulli(  # noqa: PLR0917
+def draw_bernoulli(
     key: Key, ordinal: int, count: int, threshold: int, dtype: str = "f32", out: Array | None = None
 ) -> Array:
     """Return `count` values 0 or 1, shape (count,).
@@ -122,7 +122,7 @@ def draw_bernoulli(  # noqa: PLR0917
     return out
 
 
-def draw_uniform(  # noqa: PLR0917
+def draw_uniform(
     key: Key, ordinal: int, count: int, low: float, high: float, dtype: str | type[np.floating[Any]] = "f32"
 ) -> Array:
     """Return `count` numbers in [low, high), shape (count,); all `low` where both bounds round to one number.
@@ -267,7 +267,7 @@ TAIL = (
 """Numerator c and denominator d of PPND16 for the tails, ascending powers."""
 
 
-def draw_normal(  # noqa: PLR0917
+def draw_normal(
     key: Key, ordinal: int, count: int, mean: float, std: float, dtype: str | type[np.floating[Any]] = "f32"
 ) -> Array:
     """Return `count` normal numbers, shape (count,): mean + std·z in binary64, rounded to binary32, then to `dtype`.

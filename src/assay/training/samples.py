@@ -44,7 +44,7 @@ def flatten_sample(sample: object, to_array: ToArray) -> tuple[tuple[str, ...], 
     return tuple(names), values
 
 
-def _walk(  # noqa: PLR0917
+def _walk(
     item: object, path: str, depth: int, to_array: ToArray, names: list[str], values: list[Array]
 ) -> None:
     kind = type(item)

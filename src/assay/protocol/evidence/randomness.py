@@ -3,7 +3,7 @@
 A draw is a function of a key, the ordinal of the random node in its program, and nothing else. Real numbers travel as
 bit patterns. `training/randomness.py` computes the same with NumPy, and adds `normal`, which needs binary64 arithmetic.
 
-Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC'11), Philox4x64-10; 
+Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC'11), Philox4x64-10;
 `spec/randomness.md`.
 """
 
@@ -117,7 +117,7 @@ def draw_bernoulli(key: Key, ordinal: int, count: int, threshold: int) -> list[i
     return [int(lane < threshold) for lane in get_lanes(key, ordinal, count, 16)]
 
 
-def draw_uniform(  # noqa: PLR0917
+def draw_uniform(
     key: Key, ordinal: int, count: int, low: int, high: int, dtype: str
 ) -> list[int]:
     """Return the bits of `count` numbers of `dtype` in [low, high); all `low` where both round to one number (RND-7).
