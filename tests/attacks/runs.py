@@ -17,6 +17,7 @@ import assay
 from assay.certificate.policy import TrustPolicy
 from assay.certificate.verify import verify_certificate
 from assay.protocol.encoding import decode, encode
+from assay.protocol.evidence.plan import ClosingRecord
 from assay.protocol.evidence.transcript import StepParts
 from assay.protocol.signatures import get_public_key
 from assay.storage.run_directory import RunDirectory
@@ -194,9 +195,7 @@ def copy_run(path, target):
 def rewrite_closing(path, **changes):
     """Change a run's closing record in its place, and sign it again: only whoever records can."""
     with RunDirectory.open(path, write=True) as run:
-        closing = msgspec.structs.replace(
-            decode(run.read_object("closing.bin"), type(RecordedRun(path).closing)), **changes
-        )
+        closing = msgspec.structs.replace(decode(run.read_object("closing.bin"), ClosingRecord), **changes)
         (path / "closing.bin").unlink()
         (path / "signature.bin").unlink()
         run.write_object("closing.bin", encode(closing))

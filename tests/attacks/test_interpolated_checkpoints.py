@@ -1,4 +1,4 @@
-"""Infinitesimal updates between interpolated checkpoints: the model is given a wanted end, and training is pretended."""
+"""Infinitesimal updates between interpolated checkpoints: the model is given an end, and training is pretended."""
 
 import pytest
 

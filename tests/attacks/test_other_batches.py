@@ -1,4 +1,4 @@
-"""Poisoned, dropped, reordered, injected and duplicated batches: claimed as the committed ones, or claimed as they were.
+"""Poisoned, dropped, reordered, injected and duplicated batches: claimed as the committed ones, or as they were.
 
 Either way the interval differs: the committed data and the seed alone say what every step is fed.
 """

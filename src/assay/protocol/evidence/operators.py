@@ -1,17 +1,19 @@
 """The closed list of operators that a program may name.
 
 All are functions of their arguments: none mutates, draws from a generator, reads uninitialised memory, or has an output
-whose shape depends on values. `aten.*` are operators of PyTorch's ATen library under their schema names; `assay.*` are
-the counter-based draws (`spec/randomness.md`). Adding a name is a change of the format; removing one never happens.
+whose shape depends on values. None can read or write outside its operands: what a kernel does not check itself is a
+rule of `operand_rules`, and `_embedding_bag`, whose backward kernel trusts five tensors of indices, is not in the list.
+`aten.*` are operators of PyTorch's ATen library under their schema names; `assay.*` are the counter-based draws
+(`spec/randomness.md`). Adding a name is a change of the format; removing one never happens after the first release.
 
-Source: FORMATS, "Program"; `spec/program.md`.
+Source: `spec/program.md`.
 """
 
 OPERATORS: frozenset[str] = frozenset(
     """
     assay.bernoulli.default assay.integers.default assay.normal.default assay.permutation.default
     assay.uniform.default aten._adaptive_avg_pool2d.default aten._adaptive_avg_pool2d_backward.default
-    aten._embedding_bag.default aten._embedding_bag_dense_backward.default aten._foreach_clamp_max.Scalar
+    aten._foreach_clamp_max.Scalar
     aten._foreach_clamp_min.Scalar aten._foreach_div.Tensor
     aten._foreach_mul.Scalar aten._foreach_mul.Tensor aten._foreach_norm.Scalar aten._fused_rms_norm.default
     aten._fused_rms_norm_backward.default aten._log_softmax.default aten._log_softmax_backward_data.default

@@ -1,9 +1,9 @@
 """What a program must satisfy before anybody computes anything with it.
 
-The rules look at the program alone: whether an operator accepts its arguments is the executor's check, whether a
-machine can afford it is `program_cost`'s.
+The rules look at the program alone: whether an operator accepts its arguments is the executor's check, except where
+torch does not check them itself (`operand_rules`); whether a machine can afford it is `program_cost`'s.
 
-Source: FORMATS, "The run", Program; `spec/program.md`.
+Source: `spec/program.md`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from assay.protocol.evidence.fields import (
     verify_version,
 )
 from assay.protocol.evidence.model_state import AVERAGE, DTYPES
+from assay.protocol.evidence.operand_rules import verify_operands
 from assay.protocol.evidence.program import (
     INFERENCE,
     INITIALISER,
@@ -115,7 +116,8 @@ def verify_program(program: Program, operators: frozenset[str]) -> None:
         operators: the closed list of operator names.
 
     Raises:
-        MalformedEvidence: one of the classes of this file or of `fields`, with what was expected and found.
+        MalformedEvidence: one of the classes of this file, of `operand_rules` or of `fields`, with what was expected
+            and found.
     """
     verify_version(program.version, "program")
     verify_choice(program.kind, (INITIALISER, STEP, INFERENCE), "kind of program")
@@ -134,6 +136,7 @@ def verify_program(program: Program, operators: frozenset[str]) -> None:
     _verify_state_outputs(program, types)
     for index in program.results:  # PRG-13
         _verify_value(index, types, len(types), "a result")
+    verify_operands(program)
 
 
 def verify_tensor_type(kind: TensorType, what: str) -> int:

@@ -102,6 +102,7 @@ def interpret(
     Raises:
         OperatorNotAllowed, TypeMismatch: the program is not what it claims to be.
     """
+    check_inputs(program, state, batch)
     values: list[Any] = [*state, *batch, *(make_constant(constant) for constant in program.constants)]
     with torch.inference_mode(), draws.use_key(key):
         for node in program.nodes:
@@ -113,6 +114,14 @@ def interpret(
             values.extend(outputs)
         changed = [values[output.value].contiguous() for output in program.state_outputs]
         return changed, [values[number] for number in program.results]
+
+
+def check_inputs(program: ir.Program, state: Sequence[torch.Tensor], batch: Sequence[torch.Tensor]) -> None:
+    """Check the inputs against the types that the program states: its rules hold for those types alone."""
+    expected = (*(entry.type for entry in program.state), *program.batch)
+    actual = tuple(get_type(tensor) for tensor in (*state, *batch))
+    if actual != expected:
+        raise TypeMismatch("the inputs have other types than the program states", expected=expected, actual=actual)
 
 
 def check_types(node: ir.Node, outputs: Sequence[Any]) -> None:

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from assay.errors import CaptureRefused, UsageError
 from assay.protocol.evidence import program as ir
+from assay.protocol.evidence.operand_rules import UnsafeOperand
 from assay.protocol.evidence.operators import OPERATORS
 from assay.protocol.evidence.program_rules import verify_program
 from assay.protocol.evidence.randomness import STEP, derive_key
@@ -151,7 +152,10 @@ class StepRunner:
         guards = collect_guards(self.body, self.models, self.optimizers)
         scalars = self.reader.get_layout()
         captured, results = self.recording.capture(batch, rebuild, key, self.reader, guards)
-        verify_program(captured.program, OPERATORS)
+        try:
+            verify_program(captured.program, OPERATORS)
+        except UnsafeOperand as error:
+            raise CaptureRefused(error.message, next_step="leave that option out, or write it with others") from error
         everything = sum(len(group["params"]) for optimizer in self.optimizers for group in optimizer.param_groups)
         updated = None if len(captured.updated) == everything else captured.updated
         variant = Variant(captured.program, captured.results, guards, scalars, updated)
@@ -168,7 +172,7 @@ class StepRunner:
         raise CaptureRefused(
             f"the step needed more than {MAX_PROGRAMS} programs",
             actual="; ".join(changes[:5]),
-            next_step="keep what changes in a buffer of the model, or pass it in the batch; pad batches to a few shapes",
+            next_step="keep what changes in a buffer of the model or pass it in the batch; pad batches to a few shapes",
         )
 
     def _run_beside(

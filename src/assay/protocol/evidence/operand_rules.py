@@ -1,0 +1,266 @@
+"""Operands from which PyTorch's CPU kernels would read or write outside a tensor, because they do not check them.
+
+Each rule was found by calling the kernel with operands of another size or with indices out of range: it crashed, or
+computed with bytes that belong to somebody else. Operators that are not listed here check their operands themselves.
+The rules look at the types that the program states; whoever runs a program compares them with the tensors.
+
+Source: `spec/program.md`, PRG-18 to PRG-20.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import ClassVar, Final
+
+from assay.errors import MalformedEvidence
+from assay.protocol.evidence.program import (
+    Argument,
+    Boolean,
+    Integer,
+    Node,
+    Nothing,
+    Program,
+    Sequence,
+    TensorType,
+    Value,
+    get_values,
+)
+
+
+class UnsafeOperand(MalformedEvidence):
+    """An operand with which a kernel could leave the memory of its tensors."""
+
+    code: ClassVar[str] = "program.unsafe-operand"
+
+
+class _Call:
+    """One node, its arguments by place or name, and who made its operands."""
+
+    def __init__(self, node: Node, types: list[TensorType | None], made: dict[int, tuple[_Call, int]]) -> None:
+        self.node = node
+        self.types = types
+        self.made = made
+        self.named = {keyword.name: keyword.value for keyword in node.keywords}
+
+    def get(self, place: int, name: str) -> Argument:
+        """Return an argument, `Nothing` if it is absent."""
+        if place < len(self.node.arguments):
+            return self.node.arguments[place]
+        return self.named.get(name, Nothing())
+
+    def get_shape(self, place: int, name: str) -> tuple[int, ...] | None:
+        """Return the shape of a tensor argument, None if it is absent."""
+        argument = self.get(place, name)
+        if isinstance(argument, Nothing):
+            return None
+        kind = self.types[argument.index] if isinstance(argument, Value) else None
+        if kind is None:
+            raise self.refuse(f"{name} is no tensor")
+        return kind.shape
+
+    def require_shape(self, place: int, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor argument that must be there."""
+        shape = self.get_shape(place, name)
+        if shape is None:
+            raise self.refuse(f"{name} is missing")
+        return shape
+
+    def get_integers(self, place: int, name: str) -> tuple[int, ...]:
+        """Return an argument that is a number or a list of numbers, as a tuple; () if it is absent."""
+        argument = self.get(place, name)
+        if isinstance(argument, Nothing):
+            return ()
+        items = argument.items if isinstance(argument, Sequence) else (argument,)
+        if not all(isinstance(item, Integer) for item in items):
+            raise self.refuse(f"{name} is no number")
+        return tuple(item.value for item in items if isinstance(item, Integer))
+
+    def get_maker(self, place: int, name: str, operator: str, output: int) -> _Call:
+        """Return the node whose output `output` an argument is; it must be of `operator`."""
+        argument = self.get(place, name)
+        maker, offset = self.made.get(argument.index, (None, 0)) if isinstance(argument, Value) else (None, 0)
+        if maker is None or maker.node.operator != operator or offset != output:
+            raise self.refuse(f"{name} does not come from {operator}")
+        return maker
+
+    def require(self, holds: bool, what: str) -> None:  # noqa: FBT001 - a condition, not a flag
+        """Refuse the node unless a condition holds."""
+        if not holds:
+            raise self.refuse(what)
+
+    def refuse(self, what: str) -> UnsafeOperand:
+        """Return the refusal."""
+        return UnsafeOperand(f"{self.node.operator} could leave the memory of its operands: {what}")
+
+
+def verify_operands(program: Program) -> None:
+    """Check the operands of every node whose kernel does not (PRG-18 to PRG-20), in O(length of the program).
+
+    Raises:
+        UnsafeOperand: naming the operator and the operand.
+    """
+    types = get_values(program)
+    number = len(types) - sum(len(node.outputs) for node in program.nodes)
+    made: dict[int, tuple[_Call, int]] = {}
+    for node in program.nodes:
+        rule = _RULES.get(node.operator)
+        if rule is not None or node.operator in _MAKERS:
+            call = _Call(node, types, made)
+            if rule is not None:
+                rule(call)
+            made.update({number + offset: (call, offset) for offset in range(len(node.outputs))})
+        number += len(node.outputs)
+
+
+# -- indices: PRG-18 -------------------------------------------------------------------------------------------------
+
+
+def _verify_pool_backward(forward: str, place: int) -> Callable[[_Call], None]:
+    def verify(call: _Call) -> None:
+        maker = call.get_maker(place, "indices", forward, 1)
+        call.require(maker.get_shape(0, "self") == call.require_shape(1, "self"), "the indices are for another input")
+        # A dilated window can lie in the padding altogether; its index is then outside the input.
+        call.require(set(maker.get_integers(4, "dilation")) <= {1}, "a dilated window has indices outside its input")
+
+    return verify
+
+
+def _verify_loss_backward(forward: str) -> Callable[[_Call], None]:
+    def verify(call: _Call) -> None:
+        if call.get_integers(4, "reduction") in {(1,), (2,)}:
+            return  # the kernel checks each target
+        maker = call.get_maker(6, "total_weight", forward, 1)  # which checked the same targets
+        call.require(maker.get(1, "target") == call.get(2, "target"), "target was not checked")
+        call.require(maker.get(4, "ignore_index") == call.get(5, "ignore_index"), "target was not checked")
+        call.require(maker.get_shape(0, "self") == call.require_shape(1, "self"), "target was checked elsewhere")
+        weight, size = call.get_shape(3, "weight"), call.require_shape(1, "self")
+        call.require(weight is None or weight == (size[1 if len(size) > 1 else 0],), "weight has another size")
+
+    return verify
+
+
+def _verify_embedding_backward(call: _Call) -> None:
+    call.require(call.get(4, "scale_grad_by_freq") == Boolean(value=False), "indices are counted without a check")
+
+
+def _verify_unfold_backward(call: _Call) -> None:
+    grad, sizes = call.require_shape(0, "grad_in"), list(call.get_integers(1, "input_sizes"))
+    dim, size, step = (call.get_integers(i, name) for i, name in ((2, "dim"), (3, "size"), (4, "step")))
+    call.require(len(sizes) > 0 and all(len(value) == 1 for value in (dim, size, step)), "a number is missing")
+    call.require(-len(sizes) <= dim[0] < len(sizes) and step[0] >= 1, "dim or step is out of range")
+    call.require(0 <= size[0] <= sizes[dim[0]], "size is out of range")
+    sizes[dim[0]] = (sizes[dim[0]] - size[0]) // step[0] + 1
+    call.require(grad == (*sizes, size[0]), "grad has another shape")
+
+
+# -- normalisation: PRG-19 -------------------------------------------------------------------------------------------
+
+
+def _require_vectors(call: _Call, size: int, *vectors: tuple[int, str]) -> None:
+    for place, name in vectors:
+        call.require(call.get_shape(place, name) in {None, (size,)}, f"{name} has another size than {size}")
+
+
+def _get_channels(call: _Call, place: int) -> int:
+    shape = call.require_shape(place, "input")
+    call.require(len(shape) >= 2, "the input has no channels")
+    return shape[1]
+
+
+def _verify_batch_norm(call: _Call) -> None:
+    size = _get_channels(call, 0)
+    _require_vectors(call, size, (1, "weight"), (2, "bias"))
+    if call.node.operator.endswith("no_stats"):
+        call.require(call.get(3, "training") == Boolean(value=True), "no statistics")
+        return
+    _require_vectors(call, size, (3, "running_mean"), (4, "running_var"))
+    if call.get(5, "training") != Boolean(value=True):
+        call.require(call.get_shape(3, "running_mean") == call.get_shape(4, "running_var") == (size,), "no statistics")
+
+
+def _verify_batch_norm_backward(call: _Call) -> None:
+    size = _get_channels(call, 1)
+    call.require(call.require_shape(0, "grad_out") == call.get_shape(1, "input"), "grad_out has another shape")
+    _require_vectors(call, size, (2, "weight"), (3, "running_mean"), (4, "running_var"))
+    if call.get(7, "train") == Boolean(value=False):  # the saved vectors are not read
+        call.require(call.get_shape(3, "running_mean") == call.get_shape(4, "running_var") == (size,), "no statistics")
+        return
+    for place, name in ((5, "save_mean"), (6, "save_invstd")):
+        call.require(call.get_shape(place, name) == (size,), f"{name} has another size than {size}")
+
+
+def _verify_layer_norm_backward(call: _Call) -> None:
+    shape, normalised = call.require_shape(1, "input"), call.get_integers(2, "normalized_shape")
+    call.require(0 < len(normalised) <= len(shape) and shape[len(shape) - len(normalised) :] == normalised, "shape")
+    call.require(call.require_shape(0, "grad_out") == shape, "grad_out has another shape")
+    rows = prod(shape[: len(shape) - len(normalised)])
+    for place, name in ((3, "mean"), (4, "rstd")):
+        call.require(prod(call.require_shape(place, name)) == rows, f"{name} has another size than {rows}")
+    for place, name in ((5, "weight"), (6, "bias")):
+        call.require(call.get_shape(place, name) in {None, normalised}, f"{name} has another shape")
+
+
+def _require_norms(call: _Call, shape: tuple[int, ...], dim: int, *norms: tuple[int, str]) -> None:
+    dims = call.get_integers(dim, "dim") or (0,)
+    call.require(len(shape) > 0 and dims in {(0,), (len(shape) - 1,)}, "dim is neither the first nor the last")
+    for place, name in norms:
+        call.require(prod(call.require_shape(place, name)) == shape[dims[0]], f"{name} has another size")
+
+
+def _verify_weight_norm(call: _Call) -> None:
+    _require_norms(call, call.require_shape(0, "v"), 2, (1, "g"))
+
+
+def _verify_weight_norm_backward(call: _Call) -> None:
+    shape = call.require_shape(1, "saved_v")
+    call.require(call.require_shape(0, "grad_w") == shape, "grad_w has another shape")
+    _require_norms(call, shape, 4, (2, "saved_g"), (3, "saved_norms"))
+
+
+# -- attention: PRG-20 -----------------------------------------------------------------------------------------------
+
+
+def _verify_attention(first: int) -> Callable[[_Call], None]:
+    def verify(call: _Call) -> None:
+        query, key = call.require_shape(first, "query"), call.require_shape(first + 1, "key")
+        call.require(len(query) == len(key) == 4, "query and key have four dimensions")
+        call.require(key == call.require_shape(first + 2, "value"), "value has another shape than key")
+        call.require((query[:2], query[3]) == (key[:2], key[3]), "query and key do not fit")
+        call.require(not call.node.arguments[first + 5 + (2 if first else 0) :], "a mask is passed by its name")
+        mask = call.get_shape(2**20, "attn_mask")
+        if mask is not None:
+            call.require(len(mask) in {2, 4}, "the mask has another number of dimensions")
+            full = (*query[:3], key[2])[4 - len(mask) :]
+            fits = all(extent in {1, wanted} for extent, wanted in zip(mask, full, strict=True))
+            call.require(fits and mask[-1] == key[2], "the mask has another shape")
+        if first:
+            call.require(call.require_shape(0, "grad_out") == call.require_shape(4, "out") == query, "another shape")
+            call.require(call.require_shape(5, "logsumexp") == query[:3], "logsumexp has another shape")
+
+    return verify
+
+
+_MAKERS: Final = frozenset({
+    "aten.adaptive_max_pool2d.default", "aten.max_pool2d_with_indices.default",
+    "aten.nll_loss2d_forward.default", "aten.nll_loss_forward.default",
+})  # fmt: skip
+"""Operators whose outputs the rules for indices follow."""
+
+_RULES: Final[dict[str, Callable[[_Call], None]]] = {
+    "aten.adaptive_max_pool2d_backward.default": _verify_pool_backward("aten.adaptive_max_pool2d.default", 2),
+    "aten.max_pool2d_with_indices_backward.default": _verify_pool_backward("aten.max_pool2d_with_indices.default", 7),
+    "aten.nll_loss_backward.default": _verify_loss_backward("aten.nll_loss_forward.default"),
+    "aten.nll_loss2d_backward.default": _verify_loss_backward("aten.nll_loss2d_forward.default"),
+    "aten.embedding_dense_backward.default": _verify_embedding_backward,
+    "aten.unfold_backward.default": _verify_unfold_backward,
+    "aten.native_batch_norm.default": _verify_batch_norm,
+    "aten._native_batch_norm_legit_functional.default": _verify_batch_norm,
+    "aten._native_batch_norm_legit.no_stats": _verify_batch_norm,
+    "aten.native_batch_norm_backward.default": _verify_batch_norm_backward,
+    "aten.native_layer_norm_backward.default": _verify_layer_norm_backward,
+    "aten._weight_norm_interface.default": _verify_weight_norm,
+    "aten._weight_norm_interface_backward.default": _verify_weight_norm_backward,
+    "aten._scaled_dot_product_flash_attention_for_cpu.default": _verify_attention(0),
+    "aten._scaled_dot_product_flash_attention_for_cpu_backward.default": _verify_attention(1),
+}
