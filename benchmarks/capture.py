@@ -27,7 +27,7 @@ import assay
 from assay.errors import CaptureRefused
 from assay.protocol.evidence.randomness import STEP, derive_key
 from benchmarks.planted import plant_all
-from benchmarks.reference import EagerCopy, compute_excess, copy_state, find_differing, get_state, is_equal
+from benchmarks.reference import EagerCopy, compute_excess, find_differing, get_state, is_equal
 from benchmarks.report import make_result, print_report
 from benchmarks.zoo import CASES, Case, image_batches, make_step
 
@@ -95,7 +95,9 @@ def run_case(case: Case, folder: Path, steps: int, checkpoint_every: int, measur
                 finding.seconds.append(time.perf_counter() - start)
                 key = derive_key(SEED, STEP, number)
                 expected = eager.step(batch, key)
-                _compare(finding, number, get_state(net, optimizer), eager.get_state(), is_equal(loss, expected))
+                _compare(
+                    finding, number, get_state(net, optimizer), eager.get_state(), same_loss=is_equal(loss, expected)
+                )
                 if measured or finding.difference:
                     exact_loss = reference.step(batch, key)
                     ours, theirs, exact = get_state(net, optimizer), eager.get_state(), reference.get_state()
@@ -116,7 +118,7 @@ def run_case(case: Case, folder: Path, steps: int, checkpoint_every: int, measur
     return finding
 
 
-def _compare(finding: Finding, step: int, ours: Any, theirs: Any, same_loss: bool) -> None:
+def _compare(finding: Finding, step: int, ours: Any, theirs: Any, *, same_loss: bool) -> None:
     finding.steps = step
     differing = find_differing(ours, theirs) + ([] if same_loss else ["loss"])
     if not differing:
@@ -126,7 +128,7 @@ def _compare(finding: Finding, step: int, ours: Any, theirs: Any, same_loss: boo
 
 
 def replay(folder: Path) -> tuple[int, int, str]:
-    """Replay a run in a fresh process from the start and every checkpoint; returns equal intervals, all, and the log."""
+    """Replay a run in a fresh process from the start and every checkpoint; return equal intervals, all, what failed."""
     command = [sys.executable, "-m", "benchmarks.replay_run", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ), timeout=1800)
     words = done.stdout.split()

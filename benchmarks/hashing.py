@@ -7,14 +7,10 @@ baseline run in turn in one process; the medians are compared. The root is check
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,19 +19,10 @@ from blake3 import blake3
 from assay.protocol.evidence.model_state import PARAM, SLOT, compute_state_root
 from assay.training.arrays import view_bytes
 from assay.training.state import NO_ALIASES, StateHasher, TensorLayout, hash_tensor
+from benchmarks.report import make_result, print_report
 
 KIB, MIB = 1024, 1024 * 1024
-CPUINFO = Path("/proc/cpuinfo")
 Call = Callable[[], object]
-
-
-def describe_machine() -> dict[str, Any]:
-    """Return what the numbers depend on."""
-    model = platform.processor()
-    if CPUINFO.exists():
-        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
-        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "numpy": np.__version__}
 
 
 def make_state(count: int, nbytes: int) -> tuple[StateHasher, list[memoryview], memoryview]:
@@ -88,10 +75,8 @@ def run_case(what: str, count: int, nbytes: int, rounds: int, bar: float | None,
     ours, baseline = measure(lambda: hasher.compute(buffers), hash_whole if whole else hash_each, rounds)
     ratio = baseline / ours
     size = count * nbytes
-    return {
-        "what": what, "ours": round(size / ours), "baseline": round(size / baseline), "unit": "bytes/s",
-        "seconds": ours, "ratio": round(ratio, 3), "bar": bar, "met": bar is None or ratio >= bar,
-    }  # fmt: skip
+    rates = round(size / ours), round(size / baseline)
+    return make_result(what, *rates, ratio, bar, at_least=True, unit="bytes/s", seconds=ours)
 
 
 def main() -> int:
@@ -103,9 +88,7 @@ def main() -> int:
         run_case("2,000 tensors of 4 KiB, of BLAKE3 per tensor", 2000, 4 * KIB, 101, 0.6, whole=False),
         run_case("30 tensors of 1 KiB, of BLAKE3 per tensor", 30, KIB, 2001, None, whole=False),
     ]
-    met = all(result["met"] for result in results)
-    print(json.dumps({"benchmark": "hashing", "machine": describe_machine(), "results": results, "met": met}))
-    return 0 if met else 1
+    return print_report("hashing", results)
 
 
 if __name__ == "__main__":

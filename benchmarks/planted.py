@@ -82,7 +82,7 @@ def prepare(case: Case, seed: bytes) -> tuple[Setting, EagerCopy, EagerCopy]:
 
 
 def carry_out(setting: Setting, start: State) -> State:
-    """Return the state and loss after the step of a setting; tensors that the program leaves alone are those of `start`."""
+    """Return the state and loss after the step of a setting; what the program leaves alone is as in `start`."""
     inputs = [setting.state[entry.namespace, entry.name] for entry in setting.program.state]
     changed, results = interpret(setting.program, inputs, setting.batch, setting.row, setting.key)
     outputs = [(output.namespace, output.name) for output in setting.program.state_outputs]

@@ -2,9 +2,10 @@
 
 Both train in one process, in turns of 50 steps, at one thread. "Everything on": draws and order from the seed, guards
 and the state watched at every step, transcript on the disk, state roots at the default period and at every step, a
-checkpoint every 50 steps. Each of our turns writes one checkpoint and ends when it is on the disk. The first 60 steps, in which
-programs are captured and eager runs beside, are apart and not counted. The baseline gathers its batches by index from
-ready tensors, draws its masks with torch, steps its scheduler and writes nothing; it runs under torch's defaults.
+checkpoint every 50 steps. Each of our turns writes one checkpoint and ends when it is on the disk. The first 60 steps,
+in which programs are captured and eager runs beside, are apart and not counted. The baseline gathers its batches by
+index from ready tensors, draws its masks with torch, steps its scheduler and writes nothing; it runs under torch's
+defaults, in the same process, and so has the settings of the allocator that Assay makes.
 """
 
 from __future__ import annotations
@@ -189,7 +190,6 @@ def use_settings(threads: int, *, mkldnn: bool) -> Iterator[None]:
 def measure(job: Job, folder: Path, rounds: int) -> dict[str, list[float]]:
     """Return the seconds of a step for each side and turn."""
     steps = WARM_UP + rounds * BLOCK
-    has_mkldnn = torch._C._get_mkldnn_enabled()
     sides: dict[str, tuple[Recorded | Eager, int, bool]] = {
         "eager": (Eager(job), 1, job.mkldnn),
         "default": (Recorded(job, folder / "default", None, steps), 1, job.mkldnn),
@@ -197,7 +197,7 @@ def measure(job: Job, folder: Path, rounds: int) -> dict[str, list[float]]:
         "two threads": (Eager(job), 2, job.mkldnn),
     }
     if not job.mkldnn:
-        sides["mkldnn"] = (Eager(job), 1, has_mkldnn)
+        sides["mkldnn"] = (Eager(job), 1, True)
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for side, threads, mkldnn in sides.values():
         with use_settings(threads, mkldnn=mkldnn):
@@ -213,7 +213,6 @@ def measure(job: Job, folder: Path, rounds: int) -> dict[str, list[float]]:
     for side, _, _ in sides.values():
         if isinstance(side, Recorded):
             side.run.close()
-    torch._C._set_mkldnn_enabled(has_mkldnn)
     return taken
 
 

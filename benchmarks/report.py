@@ -25,10 +25,10 @@ def describe_machine(**further: Any) -> dict[str, Any]:
     return {**machine, **further}
 
 
-def make_result(  # noqa: PLR0917
+def make_result(
     what: str,
-    ours: float | int,
-    baseline: float | int | None,
+    ours: float,
+    baseline: float | None,
     ratio: float,
     bar: float | None,
     *,

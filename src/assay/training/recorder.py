@@ -4,7 +4,7 @@ The row of a step is held back until the next step begins or the run ends, becau
 step is the last one, whose leaf needs a state root. Rows that are on the disk already (a run that was resumed) are
 compared instead of written: a resumed run that does something else is refused and nothing is overwritten.
 
-Source: FORMATS, "The run"; `spec/transcript.md`.
+Source: `spec/transcript.md`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from assay.storage.run_directory import RunDirectory
 from assay.training.program_difference import describe_difference
 
 MAX_CHECKPOINTS = 20
-"""States that a run keeps beside its start, unless the user asks for more."""
+"""States that a run keeps on the disk; a start that a program makes is not among them."""
 
 _LOSS_INLINE = 64
 
@@ -313,24 +313,25 @@ class RunRecorder:
         return closing
 
 
-def choose_checkpoints(steps: Sequence[int], final: int, intended: int) -> set[int]:
-    """Return which of the stored steps to keep: at most `MAX_CHECKPOINTS`, evenly spread, always the last.
+def choose_checkpoints(steps: Sequence[int], *, interval: int, intended: int) -> set[int]:
+    """Return which of the stored steps to keep: at most `MAX_CHECKPOINTS`, always the newest and a stored start.
+
+    Where the number of steps is known and the start need not be stored, the gaps are a twentieth of the run, rounded up
+    to whole intervals: no other choice of as many states has a smaller largest gap. A stored start takes the place of
+    one state. Where the number is not known, the state goes whose absence leaves the smallest gap; the largest gap is
+    then at most a tenth of the run.
 
     Args:
-        steps: stored steps, ascending.
-        final: the newest.
-        intended: intended steps, or 0: then every second one goes whenever there are too many.
+        steps: stored steps, ascending; the last is the newest.
+        interval: steps between two checkpoints.
+        intended: intended steps, or 0.
     """
-    if len(steps) <= MAX_CHECKPOINTS:
-        return set(steps)
-    spacing = max(intended, final) / MAX_CHECKPOINTS
-    keep: set[int] = {final}
-    bucket = -1
-    for step in steps:
-        if step and int(step / spacing) > bucket:
-            bucket = int(step / spacing)
-            keep.add(step)
+    keep = list(steps)
+    if intended >= steps[-1]:
+        places = MAX_CHECKPOINTS - (steps[0] == 0)
+        unit = interval * -(-intended // (places * interval))
+        keep = [step for step in steps if step % unit == 0 or step == steps[-1]]
     while len(keep) > MAX_CHECKPOINTS:
-        ordered = sorted(keep)
-        keep = set(ordered[::2]) | {final}
-    return keep
+        gaps = [(after - before, step) for before, step, after in zip(keep, keep[1:], keep[2:], strict=False)]
+        keep.remove(min(gaps)[1])
+    return set(keep)

@@ -1,5 +1,8 @@
-"""The quickest way to call each operator: torch's own Python builtins, which parse arguments several times faster than
-`torch.ops`, and the in-place and list forms that leave the bits alone."""
+"""The quickest way to call each operator.
+
+Torch's own Python builtins parse arguments several times faster than `torch.ops`; in-place and list forms leave the bits
+alone.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ def pool_maxima(tensor: torch.Tensor, *arguments: Any) -> tuple[torch.Tensor, to
         values, places = _NEURAL.max_pool2d_with_indices(turned, *arguments)
         keep = torch.contiguous_format
         return values.clone(memory_format=keep), places.clone(memory_format=keep)
-    return _NEURAL.max_pool2d_with_indices(tensor, *arguments)  # type: ignore[no-any-return]
+    return _NEURAL.max_pool2d_with_indices(tensor, *arguments)
 
 
 def get_callable(name: str) -> Callable[..., Any]:
@@ -74,7 +77,7 @@ def get_callable(name: str) -> Callable[..., Any]:
         if packet in _METHODS:
             return getattr(torch.Tensor, packet)  # type: ignore[no-any-return]
         if packet in _BUILTINS:
-            return getattr(_FUNCTIONS, packet, None) or getattr(_NEURAL, packet)  # type: ignore[no-any-return]
+            return getattr(_FUNCTIONS, packet, None) or getattr(_NEURAL, packet)
     return operator._op  # type: ignore[no-any-return]
 
 

@@ -165,8 +165,8 @@ class _Source:
 
     def _emit_group(self, position: int, members: tuple[int, ...]) -> None:
         nodes = [self.program.nodes[index] for index in members]
-        operator = nodes[0].operator
-        inplace = all(self._may_overwrite(position, node, self.first[i]) for i, node in zip(members, nodes, strict=True))
+        pairs = zip(members, nodes, strict=True)
+        inplace = all(self._may_overwrite(position, node, self.first[index]) for index, node in pairs)
         function = self._bind_list_function(nodes[0], inplace=inplace)
         parts = [self._column([node.arguments[place] for node in nodes]) for place in range(len(nodes[0].arguments))]
         parts += [

@@ -23,6 +23,26 @@ _DECLARE_MUTATION = {
 }
 """Operators whose schema hides that they write to an argument, and the same kernel under an honest schema."""
 
+_library = torch.library.Library("assay_whole", "DEF")
+_library.define(
+    "binary_cross_entropy_with_logits(Tensor x, Tensor y, Tensor? weight, Tensor? pos_weight, int reduction) -> Tensor"
+)
+_library.impl(
+    "binary_cross_entropy_with_logits",
+    aten.binary_cross_entropy_with_logits.default,
+    "CompositeExplicitAutograd",
+)
+_WHOLE = torch.ops.assay_whole.binary_cross_entropy_with_logits.default
+
+KEPT_WHOLE = {_WHOLE: aten.binary_cross_entropy_with_logits.default}
+"""Stand-ins for operators that torch takes apart under `functionalize` into others with other bits, and what they
+stand for. Their arguments are all given."""
+
+
+def _is_taken_apart(call: Call) -> bool:
+    return call.operator is aten.binary_cross_entropy_with_logits.default
+
+
 _IGNORED_NAMESPACES = frozenset({"profiler"})
 
 
@@ -56,6 +76,8 @@ def select_calls(tape: Tape, ignored_storages: set[int]) -> list[Call]:
 
 def resolve_operator(call: Call) -> torch._ops.OpOverload:
     """Return the operator to replay for a call."""
+    if _is_taken_apart(call):
+        return _WHOLE
     honest = _DECLARE_MUTATION.get(call.operator)
     if honest is None:
         return call.operator
@@ -99,9 +121,17 @@ class _Replay:
         for call in self.calls:
             operator = resolve_operator(call)
             arguments = map_structure(call.args, resolve)
+            if operator is _WHOLE:
+                arguments = _complete(call.operator, arguments)
             keywords = {name: map_structure(value, resolve) for name, value in call.kwargs.items()}
             bind(call.outputs, operator(*arguments, **keywords))
         return [find(geometry) for geometry in self.outputs]
+
+
+def _complete(operator: torch._ops.OpOverload, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return positional arguments with the defaults that torch left out."""
+    schema = operator._schema.arguments
+    return (*arguments, *(argument.default_value for argument in schema[len(arguments) :]))
 
 
 def build_graph(

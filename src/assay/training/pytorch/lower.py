@@ -19,6 +19,7 @@ from torch import fx
 from assay.errors import CaptureRefused
 from assay.protocol.encoding import float_to_bits
 from assay.protocol.evidence import program as ir
+from assay.training.pytorch.functional import KEPT_WHOLE
 
 aten = torch.ops.aten
 
@@ -111,7 +112,8 @@ class _Lowering:
         if rewritten is not None:
             operator, arguments, keywords = rewritten(node)
         else:
-            operator, arguments, keywords = node.target, node.args, node.kwargs
+            target: Any = node.target
+            operator, arguments, keywords = KEPT_WHOLE.get(target, target), node.args, node.kwargs
         self._append(node, operator, arguments, keywords)
 
     def _append(self, node: fx.Node, operator: Any, arguments: Any, keywords: Any) -> None:

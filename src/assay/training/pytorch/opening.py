@@ -66,11 +66,14 @@ def open_profile(run: RunDirectory, *, threads: int, mkldnn: bool) -> Profile:
     return profile
 
 
-def choose_interval(checkpoint_every: int | None, intended: int) -> int:
-    """Return the interval length: as asked for, else a twentieth of the intended steps, else a constant."""
+def choose_interval(checkpoint_every: int | None, intended: int, *, declared: bool) -> int:
+    """Return the interval length: as asked for, else a twentieth of the intended steps, else a constant.
+
+    A declared start is stored and takes the place of one of the twenty states: a nineteenth then.
+    """
     if checkpoint_every is not None:
         return checkpoint_every
-    return max(1, -(-intended // MAX_CHECKPOINTS)) if intended else DEFAULT_INTERVAL
+    return max(1, -(-intended // (MAX_CHECKPOINTS - declared))) if intended else DEFAULT_INTERVAL
 
 
 def make_plan(

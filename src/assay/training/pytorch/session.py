@@ -1,6 +1,6 @@
 """`assay.start` and the run that it opens: the user's loop with a few changed lines.
 
-Source: DESIGN, "Training as data".
+Source: `docs/explanation/recording.md`.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ class Run:
         initialiser = self._initialiser.build(self._models) if self._initialiser is not None else None
         self._home = StateHome(self._models, self._optimizers)
         start_, record = opening.adopt_start(self._run, *opening.describe_start(self._home, initialiser))
-        interval = opening.choose_interval(self._checkpoint_every, self._intended)
+        interval = opening.choose_interval(self._checkpoint_every, self._intended, declared=initialiser is None)
         plan = opening.make_plan(
             start=start_,
             data=self._loader.data.record,
@@ -395,7 +395,8 @@ class Run:
             extra=save_settings(self._optimizers, self._schedulers),
         )
         steps = store.list_steps()
-        store.thin(choose_checkpoints(steps, step, self._intended) | {0} & set(steps))
+        interval = self._get_recorder().plan.interval_length
+        store.thin(choose_checkpoints(steps, interval=interval, intended=self._intended))
 
     # -- beside and after the loop ------------------------------------------------------------------------------------
 
