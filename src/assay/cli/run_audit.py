@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from assay.verification.audit_report import AuditReport
 
 DEFAULT_KEY = "auditor"
-SMALLEST_SHARE = 2 << 30
-"""Bytes that a worker may always take unless `--memory` says otherwise."""
-
 GO_ON = "run the same command again: it goes on where it stopped"
 
 
@@ -99,24 +95,18 @@ def _recompute(arguments: argparse.Namespace, seed: bytes, meter: Meter) -> tupl
     from assay.verification.audit import audit_run
     from assay.verification.audit_report import make_report
 
-    workers = arguments.workers or len(os.sched_getaffinity(0))
     found = audit_run(
         arguments.run,
         auditor=get_public_key(seed),
         environment=environment_for,
         sample=arguments.sample,
-        workers=workers,
-        memory=_choose_memory(workers) if arguments.memory is None else parse_size(arguments.memory),
+        workers=arguments.workers,
+        memory=None if arguments.memory is None else parse_size(arguments.memory),
         seconds=arguments.time_limit,
         progress=lambda done, total: meter.update("recomputing", done, total),
     )
     recorder = read_signature(found.run.directory, found.run.closing).public_key
     return found, make_report(found, get_public_key(seed), recorder)
-
-
-def _choose_memory(workers: int) -> int:
-    """Return an equal share of this machine's memory, in bytes."""
-    return max(SMALLEST_SHARE, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // workers)
 
 
 def _certify(arguments: argparse.Namespace, found: Audit, report: AuditReport, seed: bytes) -> str:

@@ -19,6 +19,7 @@ from assay.protocol.evidence.plan import InitialisedStart, compute_closing_id
 from assay.protocol.evidence.selection import select_intervals
 from assay.storage.audit_findings import AuditFindings
 from assay.training.recorded import RecordedRun
+from assay.verification.memory_bound import choose_memory
 from assay.verification.pool import Pool
 from assay.verification.structure import verify_records
 from assay.verification.tasks import Answer, Task
@@ -129,7 +130,7 @@ def audit_run(
     environment: Callable[[Any], dict[str, str]],
     sample: int | None = None,
     workers: int | None = None,
-    memory: int = 0,
+    memory: int | None = None,
     seconds: float = 3600.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
@@ -141,7 +142,7 @@ def audit_run(
         environment: from a profile to the environment of a worker.
         sample: how many intervals; None: all of up to 300, else 300.
         workers: processes; None: one per core.
-        memory: bytes that each worker may take; 0: no bound.
+        memory: bytes that each worker may take; None: a share of what is free; 0: no bound.
         seconds: after which a task is given up.
         progress: is told how many tasks are done, of how many.
 
@@ -163,9 +164,9 @@ def audit_run(
             findings.append({"closing": closing, "kind": selection.kind, "intervals": list(selection.intervals)})
         known = {(a.kind, a.index): a for a in answers if a.result != "failed"}
         audit = Audit(run, selection, known, len(known))
-        pool = Pool(
-            run.path, environment(run.profile), workers=workers or os.cpu_count() or 1, memory=memory, seconds=seconds
-        )
+        count = workers or len(os.sched_getaffinity(0))
+        bound = choose_memory(count) if memory is None else memory
+        pool = Pool(run.path, environment(run.profile), workers=count, memory=bound, seconds=seconds)
         _carry_out(audit, findings, pool, progress)
         if audit.is_complete:
             findings.forget()

@@ -9,12 +9,10 @@ Usage: `python -m assay.verification.worker RUN MEMORY_BYTES`.
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TextIO
 
 import msgspec
@@ -31,6 +29,7 @@ from assay.training.pytorch.profile import apply_profile, tune_allocator
 from assay.training.recorded import RecordedRun
 from assay.training.replay import Difference, Replayer, StartDiffers, verify_data
 from assay.verification.distances import compare_states
+from assay.verification.memory_bound import limit_memory
 from assay.verification.tasks import OUT_OF_MEMORY, Answer, Ready, Task, TensorDifference
 
 _LIKE_MACHINE = "audit on a machine like the one that recorded; `assay run show` prints its profile"
@@ -161,19 +160,6 @@ class Worker:
 
 
 _START_DIFFERS = "the initialiser gives another start than the run claims"
-
-
-def limit_memory(size: int) -> None:
-    """Bound the address space of this process above what it has now; 0: no bound."""
-    if size <= 0:
-        return
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
-    present = int(pages) * os.sysconf("SC_PAGE_SIZE")
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = present + size
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
 
 
 def end_with_parent() -> None:
