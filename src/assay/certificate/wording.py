@@ -13,7 +13,7 @@ from assay.certificate.statement import NOT_COMPUTED, Level, ModelFile, Predicat
 from assay.protocol.evidence.plan import ClosingRecord, Plan, Profile
 
 MAX_NAMED = 8
-"""Metrics that are named in one sentence."""
+"""Metrics, buffers or scalars that are named in one sentence."""
 
 
 class Signer(msgspec.Struct, frozen=True, rename="camel"):
@@ -119,12 +119,15 @@ def _describe_claims(checked: Checked) -> list[str]:
     for evaluation in predicate.evaluations:
         if evaluation.check == "recomputed":
             values = _join([f"{metric.name} {metric.value}" for metric in evaluation.metrics])
-            said.append(f"{values} on {evaluation.data_size} samples, recomputed.")
+            said.append(
+                f"{values} on {evaluation.data_size} samples, recomputed with inference program "
+                f"{evaluation.program[:16]}…"
+            )
     return said
 
 
 def _join(texts: list[str]) -> str:
-    """Return a list of metrics that fits a sentence."""
+    """Return a list that fits a sentence."""
     shown = ", ".join(texts[:MAX_NAMED])
     return shown if len(texts) <= MAX_NAMED else f"{shown} and {len(texts) - MAX_NAMED} more"
 
@@ -168,8 +171,29 @@ def _describe_unchecked_values(predicate: Predicate) -> list[str]:
         said.append("No metric was recomputed.")
     if predicate.scalars.differing == NOT_COMPUTED:
         said.append("Rates were not compared with the optimizer's own formula.")
+    said += _describe_programs(predicate)
     if predicate.events:
         said.append(f"{len(predicate.events)} declared events (edits, early stop) are the submitter's word.")
+    return said
+
+
+def _describe_programs(predicate: Predicate) -> list[str]:
+    """Name what could carry something into the model, or tell steps apart, beside the data."""
+    said = []
+    constants = [constant for program in predicate.programs for constant in program.constants]
+    counters = sorted({name for program in predicate.programs for name in program.counters}, key=str.encode)
+    others = [row.name for row in predicate.scalars.rows if not row.name.startswith("rate ")]
+    if constants:
+        said.append(f"What the {len(constants)} constants of the programs carry into the model.")
+    if others:
+        said.append(f"What the scalars that are no rates carry into the model: {_join(others)}.")
+    if counters:
+        said.append(f"That the step does the same at all times: it could count by {_join(counters)}.")
+    for row in predicate.scalars.rows:
+        if row.name.startswith("rate ") and row.zero_steps != "0":
+            said.append(f"{row.name.capitalize()} was 0 at {row.zero_steps} steps.")
+        if row.spike_steps != "0":
+            said.append(f"{row.name.capitalize()} was above 10 times its median at {row.spike_steps} steps.")
     return said
 
 

@@ -6,7 +6,7 @@ Source: `spec/certificate.md`.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -44,7 +44,11 @@ from assay.verification.structure import verify_records
 
 FILE_NAME = "model.safetensors"
 KINDS: tuple[Literal["initialiser"], Literal["step"], Literal["inference"]] = ("initialiser", "step", "inference")
+MAX_SCALARS = 64
+"""Scalars that a certificate lists one by one."""
+
 _SPIKE = 10
+_INTEGERS = ("i8", "i16", "i32", "i64", "u8")
 
 
 def read_final(run: RecordedRun) -> Checkpoint:
@@ -166,7 +170,7 @@ def _collect_findings(audit: Audit) -> AuditEvidence:
         start_recomputed=bool(start) and start[0].result == "matches",
         start_differs=bool(start) and start[0].result == "differs",
         programs=[summarise_program(program, use.first_step) for program, use in zip(programs, run.uses, strict=True)],
-        scalars=summarise_rates(run, programs),
+        scalars=[*summarise_rates(run, programs), *summarise_others(run, programs)],
         evaluations=[
             EvaluationCheck(
                 answer.result == "matches", _count_overlap(run, answer.index), differs=answer.result == "differs"
@@ -201,15 +205,42 @@ def summarise_program(program: ir.Program, first_step: int) -> ProgramSummary:
 
 
 def find_counters(program: ir.Program) -> list[str]:
-    """Return the buffers that could count steps: integers that the program changes."""
-    changed = {(output.namespace, output.name) for output in program.state_outputs}
+    """Return the tensors of the state that could count steps.
+
+    Those are buffers of integers that the program changes, and tensors of any kind whose new value does not depend on
+    the batch. A counter that also reads the batch is not found.
+    """
+    from_batch = _find_reached(program)
+    types = {(entry.namespace, entry.name): entry.type.dtype for entry in program.state}
     return [
-        entry.name
-        for entry in program.state
-        if (entry.namespace, entry.name) in changed
-        and entry.namespace in (BUFFER, TRANSIENT)
-        and entry.type.dtype in ("i8", "i16", "i32", "i64", "u8")
+        output.name
+        for output in program.state_outputs
+        if (output.namespace, output.name) in types
+        and (
+            output.value not in from_batch
+            or (output.namespace in (BUFFER, TRANSIENT) and types[output.namespace, output.name] in _INTEGERS)
+        )
     ]
+
+
+def _find_reached(program: ir.Program) -> set[int]:
+    """Return the values that depend on the batch."""
+    number = len(program.state)
+    reached = set(range(number, number + len(program.batch)))
+    number += len(program.batch) + len(program.constants)
+    for node in program.nodes:
+        if not reached.isdisjoint(iterate_read(node)):
+            reached.update(range(number, number + len(node.outputs)))
+        number += len(node.outputs)
+    return reached
+
+
+def iterate_read(node: ir.Node) -> Iterator[int]:
+    """Yield the numbers of the values that a node reads."""
+    for argument in (*node.arguments, *(keyword.value for keyword in node.keywords)):
+        for item in argument.items if isinstance(argument, ir.Sequence) else (argument,):
+            if isinstance(item, ir.Value):
+                yield item.index
 
 
 def find_rates(program: ir.Program) -> list[int]:
@@ -231,14 +262,35 @@ def find_rates(program: ir.Program) -> list[int]:
 
 def summarise_rates(run: RecordedRun, programs: Sequence[ir.Program]) -> list[ScalarSummary]:
     """Return extremes of the learning rates over all steps, and the steps that stand out."""
-    by_id = {use.program: program for use, program in zip(run.uses, programs, strict=True)}
-    places = {identity: find_rates(program) for identity, program in by_id.items()}
+    return _summarise_columns(run, programs, find_rates, "rate")
+
+
+def summarise_others(run: RecordedRun, programs: Sequence[ir.Program]) -> list[ScalarSummary]:
+    """Return the same of all other scalars: bias corrections, or whatever a program takes from the rows.
+
+    Beyond `MAX_SCALARS` they are one entry, over all of them, whose name says how many they are.
+    """
+
+    def find(program: ir.Program) -> list[int]:
+        return sorted(set(range(program.scalars)) - set(find_rates(program)))
+
+    return _summarise_columns(run, programs, find, "scalar")
+
+
+def _summarise_columns(
+    run: RecordedRun, programs: Sequence[ir.Program], find: Callable[[ir.Program], list[int]], name: str
+) -> list[ScalarSummary]:
+    places = {use.program: find(program) for use, program in zip(run.uses, programs, strict=True)}
+    count = max(map(len, places.values()), default=0)
     columns: dict[int, list[float]] = {}
     for row in run.rows:
-        values = np.frombuffer(row.scalars, "<f8")
-        for number, place in enumerate(places[row.leaf.program]):
-            columns.setdefault(number, []).append(abs(float(values[place])))
-    return [_summarise(f"rate {number}", values) for number, values in sorted(columns.items())]
+        values = np.abs(np.frombuffer(row.scalars, "<f8")[places[row.leaf.program]])
+        for number, value in enumerate(values[:MAX_SCALARS].tolist()):
+            columns.setdefault(number, []).append(value)
+        columns.setdefault(MAX_SCALARS, []).extend(values[MAX_SCALARS:].tolist())
+    names = {number: f"{name} {number}" for number in range(MAX_SCALARS)}
+    names[MAX_SCALARS] = f"{max(0, count - MAX_SCALARS)} more scalars"
+    return [_summarise(names[number], values) for number, values in sorted(columns.items()) if values]
 
 
 def _summarise(name: str, values: Sequence[float]) -> ScalarSummary:
