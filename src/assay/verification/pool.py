@@ -168,7 +168,6 @@ class Pool:
     def _await_ready(worker: WorkerProcess) -> None:
         ready: Ready | None = worker.await_ready()
         if ready is None:
-            worker.kill()
             raise CannotJudge(
                 "a worker ended before it began",
                 actual=worker.describe_death(),

@@ -18,6 +18,9 @@ from assay.verification.tasks import MAX_LINE, Answer, Ready, Task
 
 _KEPT_LINES = 5
 _LINE = 300
+_GRACE = 1.0
+_NONSENSE = "the worker said something that is no answer, and was stopped"
+_SILENT = "the worker gave no answer, and was stopped"
 
 
 class WorkerProcess:
@@ -35,7 +38,7 @@ class WorkerProcess:
 
     def __init__(self, path: Path, environment: dict[str, str], memory: int, seconds: float) -> None:
         self.seconds = seconds
-        self._timed_out = False
+        self._stopped_for = ""
         # -P: modules are not taken from the working directory, which may be a stranger's run.
         command = [sys.executable, "-P", "-m", "assay.verification.worker", str(path), str(memory)]
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -56,21 +59,26 @@ class WorkerProcess:
         try:
             return msgspec.json.decode(line, type=Ready) if line is not None else None
         except msgspec.MsgspecError:
+            self._stop(_NONSENSE)
             return None
 
     def ask(self, task: Task) -> Answer:
         """Return the answer to a task; a failed one, with the reason, if the worker died or talks nonsense."""
         try:
-            self._get(self._process.stdin).write(msgspec.json.encode(task) + b"\n")
-            self._get(self._process.stdin).flush()
+            stdin = self._get(self._process.stdin)
+            stdin.write(msgspec.json.encode(task) + b"\n")
+            stdin.flush()
             line = self._read_line()
             if line is not None:
                 answer = msgspec.json.decode(line, type=Answer)
                 if (answer.kind, answer.index) == (task.kind, task.index):
                     return answer
-        except (OSError, ValueError, msgspec.MsgspecError):
+                self._stop(_NONSENSE)
+        except msgspec.MsgspecError:
+            self._stop(_NONSENSE)
+        except (OSError, ValueError):  # it is gone
             pass
-        self.kill()
+        self._stop(_SILENT)
         return Answer(task.kind, task.index, "failed", detail=self.describe_death())
 
     @property
@@ -80,20 +88,16 @@ class WorkerProcess:
 
     def describe_death(self) -> str:
         """Return why it ended, with the last lines that it wrote to standard error."""
-        if self._timed_out:
-            return f"the worker took longer than {self.seconds:g} seconds and was stopped"
+        self._stop(_SILENT)
         self._listener.join(timeout=1)
-        status = self._process.poll()
-        if status is None:
-            reason = "the worker gave no answer"
+        status = self._process.returncode
+        if self._stopped_for:
+            reason = self._stopped_for
         elif status < 0:
-            with suppress(ValueError):
-                status_name = signal.Signals(-status).name
-                return self._with_last_words(f"the worker was killed by {status_name}")
-            reason = f"the worker was killed by signal {-status}"
+            reason = f"the worker was killed by {_name_signal(-status)}"
         else:
             reason = f"the worker ended with status {status}"
-        return self._with_last_words(reason)
+        return "\n".join([reason, *self._last_words])
 
     def kill(self) -> None:
         """End it and everything that it started; returns when it is gone. Killing twice does nothing."""
@@ -110,9 +114,6 @@ class WorkerProcess:
             with suppress(OSError):
                 self._get(stream).close()
 
-    def _with_last_words(self, reason: str) -> str:
-        return "\n".join([reason, *self._last_words])
-
     def _listen(self, stream: IO[bytes] | None) -> None:
         """Keep the last lines of standard error, so that the worker never waits for a reader."""
         with self._get(stream) as lines, suppress(OSError, ValueError):
@@ -122,7 +123,8 @@ class WorkerProcess:
 
     def _read_line(self) -> bytes | None:
         """Return the next line, or None if the worker died, or was killed because it took too long."""
-        timer = threading.Timer(self.seconds, self._stop)
+        late = f"the worker took longer than {self.seconds:g} seconds and was stopped"
+        timer = threading.Timer(self.seconds, self._stop, [late])
         timer.daemon = True
         timer.start()
         try:
@@ -131,8 +133,12 @@ class WorkerProcess:
             timer.cancel()
         return line if line.endswith(b"\n") else None
 
-    def _stop(self) -> None:
-        self._timed_out = True
+    def _stop(self, reason: str) -> None:
+        """Kill it and keep why, if it has not ended by itself."""
+        with suppress(subprocess.TimeoutExpired):  # one that has closed its pipe is about to end
+            self._process.wait(timeout=_GRACE if reason == _SILENT else 0)
+        if self._process.returncode is None and not self._stopped_for:
+            self._stopped_for = reason
         self.kill()
 
     @staticmethod
@@ -140,3 +146,10 @@ class WorkerProcess:
         if stream is None:  # all three are pipes
             raise OSError("a worker has no pipes")
         return stream
+
+
+def _name_signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
