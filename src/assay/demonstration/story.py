@@ -77,6 +77,7 @@ class Demonstration:
             DemoFailed: something was found that must not be.
         """
         begun = time.monotonic()
+        self.folder = self.folder.absolute()
         prepare_folder(self.folder)
         os.environ["ASSAY_HOME"] = str(self.folder / "home")
         read_or_create_seed("auditor")
