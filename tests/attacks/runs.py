@@ -14,7 +14,9 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import assay
+from assay.certificate.dsse import open_envelope
 from assay.certificate.policy import TrustPolicy
+from assay.certificate.statement import decode_statement
 from assay.certificate.verify import verify_certificate
 from assay.protocol.encoding import decode, encode
 from assay.protocol.evidence.plan import ClosingRecord
@@ -140,6 +142,11 @@ def export(path):
 def verify(found, policy=TRUSTING):
     """Return what the certificate of an audit proves to whoever trusts the auditor, with the model file of the run."""
     return verify_certificate(make_certificate(found), io.BytesIO(export(found.run.path)), policy)
+
+
+def read_predicate(found):
+    """Return what the certificate of an audit says."""
+    return decode_statement(open_envelope(make_certificate(found))[0]).predicate
 
 
 def forge_run(honest, target, **lies):

@@ -9,11 +9,20 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from assay.certificate.statement import NOT_COMPUTED, Level, ModelFile, Predicate
+from assay.certificate.statement import NOT_COMPUTED, ConstantSummary, Level, ModelFile, Predicate, ScalarSummary
+from assay.protocol.evidence.model_state import DTYPES
 from assay.protocol.evidence.plan import ClosingRecord, Plan, Profile
 
 MAX_NAMED = 8
 """Metrics, buffers or scalars that are named in one sentence."""
+
+
+MAX_UNNAMED = 64
+"""Bytes of constants of which no sentence is made: numbers such as 1 and 0."""
+
+
+MAX_RANK = 64
+"""Dimensions of a constant that are looked at."""
 
 
 class Signer(msgspec.Struct, frozen=True, rename="camel"):
@@ -182,9 +191,10 @@ def _describe_programs(predicate: Predicate) -> list[str]:
     said = []
     constants = [constant for program in predicate.programs for constant in program.constants]
     counters = sorted({name for program in predicate.programs for name in program.counters}, key=str.encode)
-    others = [row.name for row in predicate.scalars.rows if not row.name.startswith("rate ")]
-    if constants:
-        said.append(f"What the {len(constants)} constants of the programs carry into the model.")
+    others = [_describe_scalar(row) for row in predicate.scalars.rows if not row.name.startswith("rate ")]
+    carried = sum(map(_count_bytes, constants))
+    if carried > MAX_UNNAMED:
+        said.append(f"What the {carried} bytes of constants of the programs carry into the model.")
     if others:
         said.append(f"What the scalars that are no rates carry into the model: {_join(others)}.")
     if counters:
@@ -195,6 +205,18 @@ def _describe_programs(predicate: Predicate) -> list[str]:
         if row.spike_steps != "0":
             said.append(f"{row.name.capitalize()} was above 10 times its median at {row.spike_steps} steps.")
     return said
+
+
+def _count_bytes(constant: ConstantSummary) -> int:
+    """Return the bytes of a constant by its stated shape, which nobody checked: never more than 2⁴⁰."""
+    size = DTYPES.get(constant.dtype, 8)
+    for extent in constant.shape[:MAX_RANK]:
+        size = min(size * max(extent, 0), 2**40)
+    return size
+
+
+def _describe_scalar(row: ScalarSummary) -> str:
+    return f"{row.name} ({row.minimum}{'' if row.minimum == row.maximum else f' to {row.maximum}'})"
 
 
 _UNCHECKED_START = {
