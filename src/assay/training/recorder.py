@@ -327,7 +327,7 @@ def choose_checkpoints(steps: Sequence[int], *, interval: int, intended: int) ->
         intended: intended steps, or 0.
     """
     keep = list(steps)
-    if intended >= steps[-1]:
+    if intended and intended >= steps[-1]:
         places = MAX_CHECKPOINTS - (steps[0] == 0)
         unit = interval * -(-intended // (places * interval))
         keep = [step for step in steps if step % unit == 0 or step == steps[-1]]

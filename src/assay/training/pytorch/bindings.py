@@ -1,7 +1,7 @@
 """The quickest way to call each operator.
 
-Torch's own Python builtins parse arguments several times faster than `torch.ops`; in-place and list forms leave the bits
-alone.
+Torch's own Python builtins parse arguments several times faster than `torch.ops`; in-place and list forms leave the
+bits alone.
 """
 
 from __future__ import annotations
@@ -77,8 +77,9 @@ def get_callable(name: str) -> Callable[..., Any]:
         if packet in _METHODS:
             return getattr(torch.Tensor, packet)  # type: ignore[no-any-return]
         if packet in _BUILTINS:
-            return getattr(_FUNCTIONS, packet, None) or getattr(_NEURAL, packet)
-    return operator._op  # type: ignore[no-any-return]
+            builtin: Callable[..., Any] = getattr(_FUNCTIONS, packet, None) or getattr(_NEURAL, packet)
+            return builtin
+    return operator._op
 
 
 def get_inplace_method(name: str) -> Callable[..., Any] | None:

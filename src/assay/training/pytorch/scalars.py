@@ -94,7 +94,9 @@ class ScalarReader:
 
         A hashable value: for each kind of parameter its optimizer, group, members and operators.
         """
-        current = [part for stand_in in self._stand_ins for kind in stand_in.kinds for part in (kind, kind.operators)]
+        current: list[object] = [
+            part for stand_in in self._stand_ins for kind in stand_in.kinds for part in (kind, kind.operators)
+        ]
         if len(current) == len(self._layout_of) and all(map(is_, current, self._layout_of)):
             return self._layout
         self._layout_of = current

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from assay.protocol.evidence.plan import ClosingRecord
 from assay.storage.run_directory import RunDirectory
 from assay.storage.run_layout import FORMAT
 from assay.training.batches import compute_losses
+from assay.training.checkpoint_writer import CheckpointWriter
 from assay.training.data_store import store_data
 from assay.training.datasets import MapDataset, commit_dataset
 from assay.training.evaluations import EvaluationList
@@ -37,7 +39,7 @@ from assay.training.pytorch.measuring import measure
 from assay.training.pytorch.profile import tune_allocator
 from assay.training.pytorch.schedulers import find_schedulers, restore_settings, save_settings
 from assay.training.pytorch.step_runner import GraphDiffers, Outcome, StepRunner
-from assay.training.recorder import RunRecorder, StepResult, choose_checkpoints, keep_loss
+from assay.training.recorder import RunRecorder, StepResult, keep_loss
 from assay.training.signing import sign_closing
 from assay.training.state import StateRoots
 
@@ -136,6 +138,8 @@ class Run:
             raise AlreadyFinished(
                 f"{path} is a finished run", next_step="audit it with `assay run audit`, or choose another folder"
             )
+        self._checkpoints = CheckpointWriter(self._run)
+        self._letting_go = weakref.finalize(self, _let_go, self._checkpoints, self._run)
         self._initialiser: InitialiserTape | None = None
         self._loader: Loader | None = None
         self._last_batch, self._order_version = "keep", SHUFFLE
@@ -283,13 +287,14 @@ class Run:
         self._last_root = (0, start_root)
         if declared and not self._run.checkpoints.list_steps():
             self._write_checkpoint(0, self._home.compute_roots())
+            self._checkpoints.wait()
         base = opening.choose_base(self._run)
         if base is None:
             return
         checkpoint = self._run.checkpoints.read(base)
         recorder.replay_rows(base)
-        self._home.fill(checkpoint.manifest.records, checkpoint.tensors)
         restore_settings(checkpoint.manifest.extra, self._optimizers, self._schedulers)
+        self._home.fill(checkpoint.manifest.records, checkpoint.tensors)
         self._home.refresh()
         self._first = self._rehash = base
         self._last_root = (base, checkpoint.manifest.state_root)
@@ -374,7 +379,8 @@ class Run:
         )
 
     def _write_due(self) -> None:
-        """Write the checkpoint of the step before, now that schedulers and settings are as the next step finds them."""
+        """Begin the checkpoint of the step before, now that schedulers and settings are as the next step finds them."""
+        self._checkpoints.check()
         if self._due is None:
             return
         (step, roots), self._due = self._due, None
@@ -382,21 +388,16 @@ class Run:
         self._write_checkpoint(step, roots)
 
     def _write_checkpoint(self, step: int, roots: StateRoots) -> None:
-        store = self._run.checkpoints
-        if step in store.list_steps():
-            return
-        self._run.check_free_space(sum(len(buffer) for buffer in self._home.buffers))
-        store.write(
+        self._checkpoints.write(
             step,
             state_root=roots.state_root,
             records=self._home.make_records(roots),
             aliases=self._home.aliases,
             tensors=self._home.buffers,
             extra=save_settings(self._optimizers, self._schedulers),
+            interval=self._get_recorder().plan.interval_length,
+            intended=self._intended,
         )
-        steps = store.list_steps()
-        interval = self._get_recorder().plan.interval_length
-        store.thin(choose_checkpoints(steps, interval=interval, intended=self._intended))
 
     # -- beside and after the loop ------------------------------------------------------------------------------------
 
@@ -412,6 +413,7 @@ class Run:
         self._open()
         if self._run.writable:
             self._get_recorder()
+            self._checkpoints.wait()
             self._run.steps.flush()
         return compute_state(self.path, step)
 
@@ -452,6 +454,7 @@ class Run:
         self._due = None
         recorder.settle(lambda: roots.state_root)
         self._write_checkpoint(recorder.step, roots)
+        self._checkpoints.wait()
         early = bool(self._intended) and recorder.step < self._intended
         closing = recorder.finish(
             reason=reason or ("early-stop" if early else "completed"),
@@ -471,14 +474,23 @@ class Run:
         Raises:
             StorageError: the disk failed, now or earlier.
         """
+        self._checkpoints.wait()
         self._run.steps.sync()
 
     def close(self) -> None:
         """Let go of the run without ending it; the same script resumes it."""
-        self._run.close()
+        self._letting_go()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
+
+
+def _let_go(checkpoints: CheckpointWriter, run: RunDirectory) -> None:
+    """Write what was begun and give the lock back: at `close`, at the end of the process, or when nobody has the run."""
+    try:
+        checkpoints.wait()
+    finally:
+        run.close()
