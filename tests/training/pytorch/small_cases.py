@@ -29,7 +29,6 @@ CASES = {
     for case in (
         zoo.Case("mlp adam", zoo.make_mlp, zoo.adam, batches=images),
         zoo.Case("mlp bce", zoo.make_mlp, zoo.sgd(), loss=zoo.binary_cross_entropy, batches=images),
-        zoo.Case("mlp mse", zoo.make_mlp, momentum, loss=zoo.mean_squared_error, batches=images),
         zoo.Case("cnn adamw clip", partial(zoo.ConvNet, width=4), zoo.adamw, batches=images, clip=1.0),
         zoo.Case(
             "residual nesterov", partial(zoo.Residual, width=4),

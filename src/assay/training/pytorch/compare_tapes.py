@@ -28,7 +28,9 @@ class _Canonical:
         if isinstance(value, TensorRef):
             storage, *rest = value.geometry
             return ("tensor", self.numbers.setdefault(storage, len(self.numbers)), *rest)
-        return (type(value).__name__, str(value) if isinstance(value, torch.dtype) else value)
+        if isinstance(value, (torch.dtype, float)):
+            return (type(value).__name__, str(value))  # a float's shortest text: NaN equals NaN, -0.0 not 0.0
+        return (type(value).__name__, value)
 
 
 def compare_calls(

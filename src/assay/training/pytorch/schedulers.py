@@ -85,7 +85,8 @@ def save_settings(optimizers: Sequence[torch.optim.Optimizer], schedulers: Seque
         for optimizer in optimizers
     ]
     states = [[type(item).__name__, item.state_dict()] for item in schedulers]
-    frozen = _freeze({"groups": groups, "counters": counters, "schedulers": states}, "an optimizer or a scheduler")
+    kinds = [type(optimizer).__name__ for optimizer in optimizers]
+    frozen = _freeze({"optimizers": kinds, "groups": groups, "counters": counters, "schedulers": states}, "an optimizer or a scheduler")
     return json.dumps(frozen, separators=(",", ":")).encode()
 
 
@@ -102,6 +103,12 @@ def restore_settings(
         UsageError: the script made other schedulers or groups than the run had.
     """
     saved = _thaw(json.loads(data))
+    kinds = [type(optimizer).__name__ for optimizer in optimizers]
+    if saved["optimizers"] != kinds:
+        raise UsageError(
+            "the script made other optimizers than when the run began", expected=saved["optimizers"], actual=kinds,
+            next_step="run the unchanged script",
+        )  # fmt: skip
     names = [name for name, _ in saved["schedulers"]]
     actual = [type(item).__name__ for item in schedulers]
     if names != actual:
