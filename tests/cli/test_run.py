@@ -153,7 +153,7 @@ def test_audit_writes_a_certificate_that_verifies(run, tmp_path, capsys):
     assert (report["matching"], report["sampled"], report["intervals"], report["others"]) == (4, 4, 12, [])
     assert report["missOne"] == "8/11"
     assert said["certificate"] == str(out)
-    assert list((run / "audit").glob("*.assay.json"))[0].read_bytes() == out.read_bytes()
+    assert next((run / "audit").glob("*.assay.json")).read_bytes() == out.read_bytes()
     model = tmp_path / "digits.safetensors"
     assert main(["run", "export", str(run), "--out", str(model)]) == 0
     assert main(["verify", str(out), str(model), "--trust", report["auditor"]]) == 0

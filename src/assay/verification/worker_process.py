@@ -82,6 +82,11 @@ class WorkerProcess:
         return Answer(task.kind, task.index, "failed", detail=self.describe_death())
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def is_alive(self) -> bool:
         """Whether it still runs."""
         return self._process.poll() is None
