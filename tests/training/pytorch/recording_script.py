@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -39,7 +40,8 @@ def make_net(width):
 
 def main(path, options):
     """Record, or go on."""
-    run = assay.start(path, seed=int(options.get("seed", 3)), checkpoint_every=int(options.get("every", 4)), root_period=1)
+    seed, every = int(options.get("seed", 3)), int(options.get("every", 4))
+    run = assay.start(path, seed=seed, checkpoint_every=every, root_period=1)
     width = int(options.get("width", 8))
     if options.get("start") == "declared":
         net = make_net(width)  # other weights in every process
@@ -50,7 +52,9 @@ def main(path, options):
         optimizer = torch.optim.Adam(net.parameters(), lr=0.05)
     else:
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True)
-    schedule = None if options.get("schedule") == "0" else torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=40)
+    schedule = None
+    if options.get("schedule") != "0":
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=40)
     per_epoch = torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
     loader = run.loader(make_data(int(options.get("data", 0))), batch_size=int(options.get("batch", 7)))
 
@@ -88,7 +92,7 @@ def main(path, options):
 def carry_out(words):
     """Run the script in this process, its output in a file; return its exit status."""
     output, _, path, *changes = words
-    sys.stdout = open(output, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 - until the process ends
+    sys.stdout = Path(output).open("a", buffering=1, encoding="utf-8")  # noqa: SIM115 - until the process ends
     try:
         main(path, dict(change.split("=") for change in changes))
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What a session refuses: with file and line where a line is at fault, a reason and a cure; models stay as they were."""
+"""What a session refuses: with file and line where one is at fault, reason and cure; models stay as they were."""
 
 import random
 import time
@@ -132,7 +132,8 @@ def draws_again(net, optimizer, batch):
 
 def unlisted(net, optimizer, batch):
     """Use an operator outside the closed list."""
-    return finish(functional.cross_entropy(net(batch[0]), batch[1]) + torch.special.i0(batch[0]).sum(), optimizer)  # here
+    extra = torch.special.i0(batch[0]).sum()  # here
+    return finish(functional.cross_entropy(net(batch[0]), batch[1]) + extra, optimizer)
 
 
 def accumulates(net, optimizer, batch):
@@ -324,21 +325,18 @@ def test_a_batch_that_is_not_the_committed_one_is_refused(change, tmp_path):
 
 def test_an_older_batch_is_refused(tmp_path):
     """The batch of the step before belongs to the step before."""
-    kept = []
-
-    def remember(_net, _optimizer, batch):
-        kept.append(batch)
-        return kept[0]
-
     net = make_net()
     optimizer = sgd(net)
     run = assay.start(tmp_path / "run")
     loader = run.loader(make_data(), batch_size=4)
     step = run.step(models=[net], optimizers=[optimizer])(make_body(net, optimizer))
-    with run, pytest.raises(BatchChanged):
-        for batch in loader:
-            step(remember(net, optimizer, batch))
-    assert len(kept) == 2
+    with run:
+        batches = iter(loader)
+        first = next(batches)
+        step(first)
+        next(batches)
+        with pytest.raises(BatchChanged):
+            step(first)
 
 
 def in_place(net, _optimizer, _batch):

@@ -48,7 +48,7 @@ def recorded(path, steps=2):
     return record(path, net, optimizer, make_body(net, optimizer), steps=steps).run, net, optimizer
 
 
-# -- order of calls and arguments ----------------------------------------------------------------------------------------
+# -- order of calls and arguments --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,16 @@ def test_calls_out_of_order_are_named(tmp_path):
 def test_a_batch_without_a_step_is_named(tmp_path):
     """A batch that is skipped, or used twice, is an error: every batch is one step."""
     run, _, loader, _ = prepare(tmp_path / "skipped")
-    with run, pytest.raises(UsageError, match="not used by exactly one step"):
-        for _ in loader:
-            continue
+    with run:
+        batches = iter(loader)
+        next(batches)
+        with pytest.raises(UsageError, match="not used by exactly one step"):
+            next(batches)
     run, _, loader, step = prepare(tmp_path / "twice")
-    with run, pytest.raises(UsageError, match="no batch of its own"):
-        for batch in loader:
-            step(batch)
+    with run:
+        batch = next(iter(loader))
+        step(batch)
+        with pytest.raises(UsageError, match="no batch of its own"):
             step(batch)
 
 
@@ -143,7 +146,7 @@ def test_the_step_keeps_name_and_structure_of_its_results(tmp_path):
             assert not result["loss"].requires_grad
 
 
-# -- the folder ----------------------------------------------------------------------------------------------------------
+# -- the folder --------------------------------------------------------------------------------------------------------
 
 
 def test_one_run_has_one_recorder(tmp_path):
@@ -152,7 +155,8 @@ def test_one_run_has_one_recorder(tmp_path):
     with pytest.raises(StorageError) as caught:
         assay.start(tmp_path / "run")
     assert caught.value.next_step
-    code = f"import assay\ntry:\n    assay.start({str(tmp_path / 'run')!r})\nexcept assay.AssayError as e: print(e.code)"
+    path = str(tmp_path / "run")
+    code = f"import assay\ntry:\n    assay.start({path!r})\nexcept assay.AssayError as e: print(e.code)"
     other = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
@@ -211,7 +215,7 @@ def test_a_full_disk_stops_before_the_data_are_written(tmp_path, monkeypatch):
     assert run.finish().steps == 2
 
 
-# -- stopping ------------------------------------------------------------------------------------------------------------
+# -- stopping ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_nan_stops_the_run_and_keeps_it(tmp_path):
@@ -291,7 +295,7 @@ def test_ctrl_c_inside_a_step_does_not_make_two_steps_of_one(tmp_path):
             step(batch)
 
 
-# -- the start -----------------------------------------------------------------------------------------------------------
+# -- the start ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_start_under_init_is_a_program(tmp_path):
@@ -337,7 +341,7 @@ def test_a_start_that_the_program_does_not_make_is_refused(change, tmp_path):
         assert "init" in str(caught.value)
 
 
-# -- evaluation and logging ----------------------------------------------------------------------------------------------
+# -- evaluation and logging --------------------------------------------------------------------------------------------
 
 
 def test_evaluate_measures_and_leaves_everything_as_it_was(tmp_path):
@@ -402,7 +406,7 @@ def test_log_is_kept_beside_the_steps(tmp_path):
     assert {"step": 2, "val": 0.5, "note": "fine"} in lines
 
 
-# -- around the run ------------------------------------------------------------------------------------------------------
+# -- around the run ----------------------------------------------------------------------------------------------------
 
 
 def test_saved_weights_have_their_usual_size(tmp_path):

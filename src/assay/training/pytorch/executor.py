@@ -119,8 +119,8 @@ class _Source:
             else:
                 self._emit_group(position, members)
             self._drop(position)
-        self._emit_write_back()
-        results = ", ".join(self.names[number] for number in self.program.results)
+        names = self._emit_write_back()
+        results = ", ".join(names.get(number, self.names[number]) for number in self.program.results)
         self.lines.append(f"return ({results}{',' if results else ''})")
         body = "\n    ".join(self.lines)
         source = f"def step(batch, row):\n    {body}\n"
@@ -275,12 +275,16 @@ class _Source:
 
     # -- state --------------------------------------------------------------------------------------------------------
 
-    def _emit_write_back(self) -> None:
-        """Copy into the state what was not computed in place; a value that lives in other state is cloned first."""
+    def _emit_write_back(self) -> dict[int, str]:
+        """Copy into the state what was not computed in place; a value that lives in other state is cloned first.
+
+        Returns:
+            Names of clones for the results that lived in memory which is written here.
+        """
         clone = self._bind_function("clone", torch.Tensor.clone)
         copy = self._bind_function("copy", torch.Tensor.copy_)
         index_of = {(entry.namespace, entry.name): index for index, entry in enumerate(self.program.state)}
-        copies = []
+        copies, written = [], set()
         for output in self.program.state_outputs:
             place = index_of[output.namespace, output.name]
             name = self.names[output.value]
@@ -290,7 +294,11 @@ class _Source:
                 self.lines.append(f"w{place} = {clone}({name})")
                 name = f"w{place}"
             copies.append(f"{copy}({self.names[place]}, {name})")
+            written.add(place)
+        kept = {number: f"r{number}" for number in self.program.results if self._find_memory(number) in written}
+        self.lines += [f"{name} = {clone}({self.names[number]})" for number, name in kept.items()]
         self.lines.extend(copies)
+        return kept
 
     def _find_memory(self, number: int) -> int:
         owner = self.memory.owner[number]

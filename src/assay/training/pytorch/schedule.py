@@ -148,6 +148,10 @@ class Memory:
                     self._read(number, position)
         for number in [*program.results, *(output.value for output in program.state_outputs)]:
             self._read(number, self.end)
+        changed = {(output.namespace, output.name) for output in program.state_outputs}
+        for number, entry in enumerate(program.state):
+            if (entry.namespace, entry.name) not in changed:  # what the step does not change must stay as it is
+                self._read(number, self.end)
 
     def _read(self, number: int, position: int) -> None:
         self.last[self.owner[number]] = max(position, self.last.get(self.owner[number], -1))
