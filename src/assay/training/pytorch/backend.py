@@ -48,7 +48,7 @@ class TorchBackend:
     def __init__(self, aliases: AliasTable = NO_ALIASES) -> None:
         self.aliases = aliases
         self.tensors: dict[tuple[int, str], torch.Tensor] = {}
-        self._executors: dict[bytes, Executor] = {}
+        self._executors: dict[int, Executor] = {}  # by identity of its program, which it keeps alive
         self._hasher: StateHasher | None = None
         self._buffers: list[memoryview] = []
 
@@ -99,10 +99,10 @@ class TorchBackend:
         state = self._collect(program, fields)
         outputs = [(output.namespace, output.name) for output in program.state_outputs]
         if all(name in self.tensors for name in outputs):
-            identity = ir.compute_program_id(program)
-            if identity not in self._executors:
-                self._executors[identity] = Executor(program, state, fields)
-            results: Sequence[torch.Tensor] = self._executors[identity].run(fields, row, key)
+            executor = self._executors.get(id(program))
+            if executor is None:
+                executor = self._executors[id(program)] = Executor(program, state, fields)
+            results: Sequence[torch.Tensor] = executor.run(fields, row, key)
         else:
             changed, results = interpret(program, state, fields, row, key)
             born = {name: tensor.clone() for name, tensor in zip(outputs, changed, strict=True)}
