@@ -71,7 +71,7 @@ def read_processor_seconds(worker: WorkerProcess) -> float:
 
 
 def audit(folder: Path, auditor: bytes, workers: int, sample: int) -> tuple[float, float, float]:
-    """Audit a run; return the seconds of start-up, those since all workers are ready, those of the busiest processor."""
+    """Audit a run; return the seconds of start-up, of the work from then on, and of the busiest processor in it."""
     ready_at: list[float] = []
     barrier = threading.Barrier(workers, lambda: ready_at.append(time.perf_counter()))
     await_ready, close = WorkerProcess.await_ready, WorkerProcess.close
