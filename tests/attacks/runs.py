@@ -19,7 +19,7 @@ from assay.certificate.policy import TrustPolicy
 from assay.certificate.statement import decode_statement
 from assay.certificate.verify import verify_certificate
 from assay.protocol.encoding import decode, encode
-from assay.protocol.evidence.plan import ClosingRecord
+from assay.protocol.evidence.plan import ClosingRecord, compute_profile_id
 from assay.protocol.evidence.transcript import StepParts
 from assay.protocol.signatures import get_public_key
 from assay.storage.run_directory import RunDirectory
@@ -157,18 +157,29 @@ def forge_run(honest, target, **lies):
     return target
 
 
-def relink(honest, target, change):
+def relink_under(honest, target, profile):
+    """Write the rows of a run again, unchanged, under a plan that names another profile."""
+    plan = msgspec.structs.replace(RecordedRun(honest).plan, profile=compute_profile_id(profile))
+    return relink(honest, target, lambda step, result: result, plan=plan, profile=profile)
+
+
+def relink(honest, target, change, *, plan=None, profile=None):
     """Write the rows of a run again with other claims, in a chain that fits together, and sign them.
 
     Args:
         honest: a finished run.
         target: the folder of the copy; states, data and programs are copied as they are.
         change: from step and `StepResult` to the claim.
+        plan: in place of the honest one.
+        profile: the one that `plan` names.
     """
     source = RecordedRun(honest)
     with RunDirectory.create(target) as run:
         copy_inputs(source, run)
-        recorder = RunRecorder(run, source.plan, source.start)
+        if plan is not None:
+            run.write_object("plan.bin", encode(plan), replace=True)
+            run.write_object("profile.bin", encode(profile), replace=True)
+        recorder = RunRecorder(run, plan or source.plan, source.start)
         for use in source.uses:
             program = source.read_program(use.program)
             recorder.add_program(program, first_step=use.first_step, known_answer=use.known_answer)

@@ -267,8 +267,18 @@ class RunDirectory:
         return read_file(self._files, self._get_object_path(name), max_bytes)
 
     def has_object(self, name: str) -> bool:
-        """Return whether an object of this name is stored."""
-        return self._files.get_kind(self._get_object_path(name)) == "file"
+        """Return whether an object of this name is stored.
+
+        Raises:
+            UnsafePath: a link, a folder or a device has its name.
+        """
+        path = self._get_object_path(name)
+        kind = self._files.get_kind(path)
+        if kind not in {"file", "missing"}:
+            raise UnsafePath(
+                f"{path} is not a file", expected="a file", actual=kind, next_step="restore the run from a copy"
+            )
+        return kind == "file"
 
     def list_objects(self, folder: str) -> list[str]:
         """Return the full names of the objects in `programs` or `audit`, sorted."""

@@ -23,6 +23,9 @@ from assay.protocol.evidence.transcript import StepParts
 from assay.storage.files import Files, OpenFile
 
 MAX_ROW_BYTES: Final = 1024 * 1024
+MAX_TAIL_BYTES: Final = 64 * 1024 * 1024
+"""Bytes behind the last whole row in which a mark is looked for; a kill leaves a few rows at most."""
+
 CHECK_BYTES: Final = 8
 MAGIC: Final = bytes.fromhex("0e8bd1a5f3c6497c")
 """Chosen at random; it lets a reader find the next mark behind damaged bytes."""
@@ -129,6 +132,8 @@ class StepReader:
     def _refuse_marks_behind(self, size: int) -> None:
         """Raise if behind `end` stands a mark that vouches for more rows than were found."""
         position = self.end
+        if size - position > MAX_TAIL_BYTES:
+            raise self._damaged(len(self._offsets), f"{size - position} bytes that are no rows")
         while position < size:
             chunk = self._files.read_at(self._file, position, min(_CHUNK, size - position))
             found = chunk.find(MAGIC)
