@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from assay.errors import AssayError
@@ -23,7 +23,7 @@ __all__ = ["AssayError", "Run", "load", "record", "start"]
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name when it is first used: `assay verify` must not wait for torch."""
     home = _HOMES.get(name)
     if home is None:

@@ -12,7 +12,7 @@ from assay.errors import UsageError
 
 
 def test_every_finding_of_the_demonstration_is_right(tmp_path):
-    """`assay demo`, told a relative folder, records, resumes, audits, finds both forgeries exactly, and verifies offline."""
+    """`assay demo`, told a relative folder, records, resumes, audits, finds both forgeries and verifies offline."""
     done = subprocess.run(
         [sys.executable, "-m", "assay", "demo", "--folder", "demo", "--json"],
         cwd=tmp_path,

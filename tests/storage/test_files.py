@@ -2,6 +2,7 @@ import errno
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from assay.errors import StorageError
@@ -150,10 +151,9 @@ def test_a_mapped_file_is_read_only(tmp_path):
 
 def test_views_of_arrays_are_flat_bytes():
     """Any contiguous array, also an empty one of several dimensions, is seen as bytes."""
-    numpy = pytest.importorskip("numpy")
-    assert as_bytes_view(memoryview(numpy.arange(4, dtype="<i2").reshape(2, 2))).tobytes() == bytes(
+    assert as_bytes_view(memoryview(np.arange(4, dtype="<i2").reshape(2, 2))).tobytes() == bytes(
         [0, 0, 1, 0, 2, 0, 3, 0]
     )
-    assert as_bytes_view(memoryview(numpy.zeros((0, 3)))).nbytes == 0
+    assert as_bytes_view(memoryview(np.zeros((0, 3)))).nbytes == 0
     with pytest.raises(TypeError):
-        as_bytes_view(memoryview(numpy.zeros((4, 4))[:, ::2]))
+        as_bytes_view(memoryview(np.zeros((4, 4))[:, ::2]))

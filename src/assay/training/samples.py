@@ -44,9 +44,7 @@ def flatten_sample(sample: object, to_array: ToArray) -> tuple[tuple[str, ...], 
     return tuple(names), values
 
 
-def _walk(
-    item: object, path: str, depth: int, to_array: ToArray, names: list[str], values: list[Array]
-) -> None:
+def _walk(item: object, path: str, depth: int, to_array: ToArray, names: list[str], values: list[Array]) -> None:
     kind = type(item)
     if kind is tuple or kind is list or kind is dict:
         if not item or depth == MAX_DEPTH:

@@ -38,11 +38,21 @@ def make_net(width):
     )  # fmt: skip
 
 
-def main(path, options):
+def disturb(run, options):
+    """Kill or interrupt the process after a step, where asked."""
+    if run.step_number == int(options.get("kill", 0)):
+        if options.get("sync"):
+            run.sync()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if run.step_number == int(options.get("interrupt", 0)):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def main(path, options):  # noqa: C901 - one script with many switches
     """Record, or go on."""
     seed, every = int(options.get("seed", 3)), int(options.get("every", 4))
     run = assay.start(path, seed=seed, checkpoint_every=every, root_period=1)
-    width = int(options.get("width", 8))
+    width, smooth = int(options.get("width", 8)), options.get("body") == "smooth"
     if options.get("start") == "declared":
         net = make_net(width)  # other weights in every process
     else:
@@ -60,11 +70,8 @@ def main(path, options):
 
     @run.step(models=[net], optimizers=[optimizer])
     def step(batch):
-        loss = functional.cross_entropy(net(batch[0]), batch[1])
-        if options.get("body") == "smooth":
-            loss = functional.cross_entropy(net(batch[0]), batch[1], label_smoothing=0.1)
-        if options.get("body") == "nan":
-            loss = loss * torch.log(loss - 100)
+        smoothing = 0.1 if smooth else 0.0
+        loss = functional.cross_entropy(net(batch[0]), batch[1], label_smoothing=smoothing)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -76,12 +83,7 @@ def main(path, options):
             step(batch)
             if schedule is not None:
                 schedule.step()
-            if run.step_number == int(options.get("kill", 0)):
-                if options.get("sync"):
-                    run.sync()
-                os.kill(os.getpid(), signal.SIGKILL)
-            if run.step_number == int(options.get("interrupt", 0)):
-                os.kill(os.getpid(), signal.SIGINT)
+            disturb(run, options)
         per_epoch.step()
         run.log(epoch=epoch)
     run.evaluate(net, make_data(0), metrics=["accuracy"], batch_size=16)

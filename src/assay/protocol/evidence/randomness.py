@@ -117,9 +117,7 @@ def draw_bernoulli(key: Key, ordinal: int, count: int, threshold: int) -> list[i
     return [int(lane < threshold) for lane in get_lanes(key, ordinal, count, 16)]
 
 
-def draw_uniform(
-    key: Key, ordinal: int, count: int, low: int, high: int, dtype: str
-) -> list[int]:
+def draw_uniform(key: Key, ordinal: int, count: int, low: int, high: int, dtype: str) -> list[int]:
     """Return the bits of `count` numbers of `dtype` in [low, high); all `low` where both round to one number (RND-7).
 
     u = (lane >> 8)·2⁻²⁴ of u32 lanes, for f64 (lane >> 11)·2⁻⁵³ of u64 lanes. With C the format of `COMPUTED_IN`,

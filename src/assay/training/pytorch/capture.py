@@ -291,9 +291,9 @@ def refuse_unlisted(program: ir.Program, calls: Sequence[Call]) -> None:
 
 
 def roll_batch(batch: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Return a batch of the same types and value ranges and other contents: each field is rolled by another distance."""
+    """Return a batch of the same types and ranges and other contents: each field is rolled by another distance."""
     return [
-        torch.roll(tensor, shifts=position + 1, dims=0).contiguous() if tensor.dim() and tensor.shape[0] > 1 else tensor.clone()
+        torch.roll(tensor, position + 1, 0).contiguous() if tensor.dim() and len(tensor) > 1 else tensor.clone()
         for position, tensor in enumerate(batch)
     ]
 

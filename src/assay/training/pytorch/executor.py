@@ -186,9 +186,7 @@ class _Source:
     def _bind_list_function(self, node: ir.Node, *, inplace: bool) -> str:
         if node.operator == "aten.add.Tensor" and not isinstance(node.arguments[1], ir.Value):
             return self._bind_function(f"add_number{inplace}", add_number_inplace if inplace else add_number)
-        return self._bind_function(
-            f"{node.operator}_list{inplace}", get_list_function(node.operator, inplace=inplace)
-        )
+        return self._bind_function(f"{node.operator}_list{inplace}", get_list_function(node.operator, inplace=inplace))
 
     def _column(self, arguments: list[ir.Argument]) -> str:
         if not isinstance(arguments[0], ir.Value):

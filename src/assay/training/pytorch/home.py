@@ -111,10 +111,7 @@ class StateHome:
 
     def _list_slots(self) -> list[Any]:
         return [
-            value
-            for optimizer in self.optimizers
-            for state in optimizer.state.values()
-            for value in state.values()
+            value for optimizer in self.optimizers for state in optimizer.state.values() for value in state.values()
         ]
 
     def _has_own_slots(self) -> bool:

@@ -19,11 +19,10 @@ SMALL = 1 << 15
 
 def iterate_values(node: ir.Node) -> list[int]:
     """Return the numbers of the values that a node reads, in order."""
-    found = []
+    found: list[int] = []
     for argument in [*node.arguments, *(keyword.value for keyword in node.keywords)]:
         for item in argument.items if isinstance(argument, ir.Sequence) else (argument,):
-            if isinstance(item, ir.Value):
-                found.append(item.index)
+            found += [item.index] if isinstance(item, ir.Value) else []
     return found
 
 

@@ -86,7 +86,8 @@ def save_settings(optimizers: Sequence[torch.optim.Optimizer], schedulers: Seque
     ]
     states = [[type(item).__name__, item.state_dict()] for item in schedulers]
     kinds = [type(optimizer).__name__ for optimizer in optimizers]
-    frozen = _freeze({"optimizers": kinds, "groups": groups, "counters": counters, "schedulers": states}, "an optimizer or a scheduler")
+    settings = {"optimizers": kinds, "groups": groups, "counters": counters, "schedulers": states}
+    frozen = _freeze(settings, "an optimizer or a scheduler")
     return json.dumps(frozen, separators=(",", ":")).encode()
 
 

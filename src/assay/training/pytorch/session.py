@@ -122,7 +122,7 @@ class Run:
         checkpoint_every: int | None,
         root_period: int | None,
         threads: int,
-        mkldnn: bool | None,
+        mkldnn: bool | None,  # noqa: FBT001 - `start` is the public door
         key: str,
     ) -> None:
         tune_allocator()
@@ -161,9 +161,7 @@ class Run:
         self._initialiser = self._initialiser or InitialiserTape(self._seed)
         return self._initialiser
 
-    def loader(
-        self, dataset: MapDataset, *, batch_size: int, shuffle: bool = True, drop_last: bool = False
-    ) -> Loader:
+    def loader(self, dataset: MapDataset, *, batch_size: int, shuffle: bool = True, drop_last: bool = False) -> Loader:
         """Commit to a data set and return the loader that fixes its order.
 
         Args:
@@ -489,7 +487,7 @@ class Run:
 
 
 def _let_go(checkpoints: CheckpointWriter, run: RunDirectory) -> None:
-    """Write what was begun and give the lock back: at `close`, at the end of the process, or when nobody has the run."""
+    """Write what was begun and give the lock back: at `close`, at the end of the process, when nobody has the run."""
     try:
         checkpoints.wait()
     finally:
