@@ -108,15 +108,11 @@ def test_a_finished_run_reads_back_as_evidence(tmp_path):
 
 def replace_closing(closing):
     """The closing record with another model root."""
-    import msgspec
-
     return msgspec.structs.replace(closing, model_root=b"s" * 32)
 
 
 def _encode_profile():
     """The profile that the plan names."""
-    from assay.protocol.encoding import encode
-
     return encode(Profile(0, "pinned", (Setting("device", "cpu"),)))
 
 

@@ -48,7 +48,7 @@ def disturb(run, options):
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def main(path, options):  # noqa: C901 - one script with many switches
+def main(path, options):
     """Record, or go on."""
     seed, every = int(options.get("seed", 3)), int(options.get("every", 4))
     run = assay.start(path, seed=seed, checkpoint_every=every, root_period=1)
