@@ -44,6 +44,7 @@ def script(tmp_path_factory):
     made = Script(tmp_path_factory.mktemp("script"))
     yield made
     made.server.stdin.close()
+    made.server.stdout.close()
     made.server.wait()
 
 
