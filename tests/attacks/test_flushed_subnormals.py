@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from assay.errors import AssayError
 from assay.training.pytorch.profile import is_flushing_denormals
+from assay.training.pytorch.step_runner import ProfileLeft
 from assay.training.recorded import RecordedRun
 from tests.attacks.runs import audit, find_differing, make_net, record
 
@@ -15,6 +15,8 @@ def restore():
     """Leave the processor as it was."""
     yield
     torch.set_flush_denormal(False)
+    torch.set_num_threads(1)
+    torch._C._set_mkldnn_enabled(True)
 
 
 def make_tiny():
@@ -52,17 +54,24 @@ def test_flushing_in_the_auditors_process_is_undone(tmp_path):
     assert not is_flushing_denormals()
 
 
-def test_flushing_while_the_run_is_recorded_is_seen(tmp_path):
-    """From step 6 the process flushes: the change of mode is refused, or the run differs when it is recomputed."""
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("flush_denormal", lambda: torch.set_flush_denormal(True)),
+        ("threads", lambda: torch.set_num_threads(2)),
+        ("mkldnn", lambda: torch._C._set_mkldnn_enabled(False)),
+    ],
+)
+def test_leaving_the_profile_while_the_run_is_recorded_is_refused(name, change, tmp_path):
+    """From step 6 the process computes otherwise: refused, because nobody could replay it; five steps stay."""
 
-    def flush(net, optimizer, step):
+    def leave(net, optimizer, step):
         if step == 6:
-            torch.set_flush_denormal(True)
+            change()
 
-    try:
-        record(tmp_path / "run", net=make_tiny(), body=body, epochs=1, each=flush)
-    except AssayError:
-        assert not (tmp_path / "run" / "closing.bin").exists()
-        return
-    torch.set_flush_denormal(False)
-    assert find_differing(audit(tmp_path / "run")) != []
+    with pytest.raises(ProfileLeft) as refusal:
+        record(tmp_path / "run", net=make_tiny(), body=body, epochs=1, each=leave)
+    assert refusal.value.code == "capture.profile"
+    assert name in refusal.value.message
+    assert not (tmp_path / "run" / "closing.bin").exists()
+    assert RecordedRun(tmp_path / "run").steps <= 5

@@ -22,8 +22,9 @@ from assay.protocol.evidence.program_rules import ProgramTooLarge, TensorTypeRef
 from assay.training.pytorch.profile import environment_for
 from assay.training.recorded import RecordedRun
 from assay.verification.audit import audit_run
-from assay.verification.memory_bound import SMALLEST_SHARE, choose_memory, get_available
+from assay.verification.memory_bound import SMALLEST_SHARE, choose_memory, get_available, limit_memory
 from assay.verification.pool import CannotJudge
+from assay.verification.worker import open_worker
 from tests.attacks.programs import node, program
 from tests.attacks.runs import audit, copy_run, find_differing, rewrite_closing
 
@@ -101,14 +102,25 @@ UNSTATED = {
 }
 
 
-@pytest.mark.parametrize("what", UNSTATED)
-def test_what_is_not_stated_ends_the_worker(what, honest, tmp_path):
-    """Tensors of 1 TiB stated as one number, and 64 GiB within the plan's limit: the worker cannot judge."""
-    bomb = plant(honest, tmp_path / "bomb", UNSTATED[what])
+def test_what_is_not_stated_ends_the_worker(honest, tmp_path):
+    """Tensors of 1 TiB, stated as one number: the worker cannot judge, and nothing is refuted."""
+    bomb = plant(honest, tmp_path / "bomb", UNSTATED["more than any machine has"])
     with pytest.raises(CannotJudge) as refusal:
         recompute(bomb, memory=SMALLEST_SHARE)
     assert not isinstance(refusal.value, Refuted)
     assert get_exit_code(refusal.value) == 3
+
+
+@pytest.mark.parametrize("what", UNSTATED)
+def test_the_bound_stops_what_the_machine_could_bear(what, honest, tmp_path):
+    """32 GiB, within the limits of the plan: a bound of 1 GiB ends it in a child process, which says why."""
+    bomb = plant(honest, tmp_path / "bomb", UNSTATED[what])
+    child = os.fork()
+    if not child:
+        limit_memory(SMALLEST_SHARE)
+        worker, ready = open_worker(str(bomb))
+        os._exit(7 if worker is None and not ready.refuted and "memory" in ready.reason else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 def test_a_worker_that_takes_too_long_says_nothing(honest, tmp_path):

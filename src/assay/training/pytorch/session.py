@@ -276,7 +276,7 @@ class Run:
         if initialiser is not None:
             self._recorder.add_program(initialiser, first_step=0)
         self._schedulers = find_schedulers(self._optimizers)
-        self._runner = StepRunner(self._body, self._models, self._optimizers, self._home, self._seed)
+        self._runner = StepRunner(self._body, self._models, self._optimizers, self._home, self._seed, profile)
         self._continue(record.state_root, declared=initialiser is None)
 
     def _continue(self, start_root: bytes, *, declared: bool) -> None:

@@ -20,6 +20,7 @@ from assay.errors import CaptureRefused, UsageError
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.operand_rules import UnsafeOperand
 from assay.protocol.evidence.operators import OPERATORS
+from assay.protocol.evidence.plan import Profile
 from assay.protocol.evidence.program_rules import verify_program
 from assay.protocol.evidence.randomness import STEP, derive_key
 from assay.training.pytorch import layout
@@ -27,6 +28,7 @@ from assay.training.pytorch.capture import StepCapture
 from assay.training.pytorch.executor import Executor
 from assay.training.pytorch.guards import Guards, collect_guards
 from assay.training.pytorch.home import StateHome, get_bytes
+from assay.training.pytorch.profile import get_differences
 from assay.training.pytorch.scalars import ScalarReader
 from assay.training.pytorch.snapshot import Snapshot
 
@@ -62,6 +64,12 @@ class Variant:
     checks_left: int = CHECKS_BESIDE
 
 
+class ProfileLeft(CaptureRefused):
+    """Settings that decide the bits were changed after the run began."""
+
+    code: ClassVar[str] = "capture.profile"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a step did.
@@ -87,6 +95,7 @@ class StepRunner:
         models, optimizers: whose tensors are the state.
         home: their tensors.
         seed: of the run, 32 bytes.
+        profile: under which every step is carried out; None: whatever the process has.
     """
 
     def __init__(
@@ -96,7 +105,9 @@ class StepRunner:
         optimizers: Sequence[torch.optim.Optimizer],
         home: StateHome,
         seed: bytes,
+        profile: Profile | None = None,
     ) -> None:
+        self.profile = profile
         self.body = body
         self.models = models
         self.optimizers = optimizers
@@ -149,6 +160,7 @@ class StepRunner:
         self, kinds: tuple[object, ...], batch: Sequence[torch.Tensor], rebuild: Rebuild, key: tuple[int, int]
     ) -> Outcome:
         self._refuse_too_many(kinds)
+        self._refuse_other_profile()
         guards = collect_guards(self.body, self.models, self.optimizers)
         scalars = self.reader.get_layout()
         captured, results = self.recording.capture(batch, rebuild, key, self.reader, guards)
@@ -162,6 +174,17 @@ class StepRunner:
         self._variants.setdefault(kinds, []).append(variant)
         self.home.refresh()
         return Outcome(captured.program, results, captured.results, captured.row)
+
+    def _refuse_other_profile(self) -> None:
+        """A changed mode would be recorded as another program; one that the profile fixes cannot be replayed."""
+        differences = get_differences(self.profile) if self.profile is not None else []
+        if differences:
+            raise ProfileLeft(
+                "the process left the profile of the run: " + ", ".join(name for name, _, _ in differences),
+                expected=", ".join(f"{name}={wanted}" for name, wanted, _ in differences),
+                actual=", ".join(f"{name}={found}" for name, _, found in differences),
+                next_step="set threads and mkldnn in assay.start, and change none of these settings after it",
+            )
 
     def _refuse_too_many(self, kinds: tuple[object, ...]) -> None:
         count = sum(len(variants) for variants in self._variants.values())
