@@ -20,7 +20,7 @@ from torch.utils.data import TensorDataset
 import assay
 from assay.training.pytorch.initialiser import InitialiserTape
 
-SAMPLES = 40
+SAMPLES = 42
 
 
 def make_data(change):
@@ -77,7 +77,7 @@ def main(path, options):
         optimizer.zero_grad()
         return loss
 
-    for epoch in run.epochs(int(options.get("epochs", 4))):
+    for epoch in run.epochs(int(options.get("epochs", 3))):
         net.train()
         for batch in loader:
             step(batch)

@@ -70,7 +70,7 @@ def test_a_killed_run_goes_on_to_the_same_roots(script, roots, tmp_path, rounds)
     rng = random.Random(count)
     path, leaves, kills = tmp_path / "run", [], 0
     for number in range(count):
-        kill = {"kill": rng.randrange(1, 24)} if number % 2 else {"after": rng.random()}
+        kill = {"kill": rng.randrange(1, 18)} if number % 2 else {"after": rng.random()}
         status, output = script.run(path, **kill)
         assert status in {-signal.SIGKILL, 0}, output
         kills += status != 0
@@ -158,5 +158,5 @@ def test_a_declared_start_is_read_back(script, tmp_path):
     assert script.run(path, start="declared")[0] == 0
     assert read_rows(path)[: len(rows)] == rows
     finished = RecordedRun(path)
-    assert len(finished.rows) == 24
+    assert len(finished.rows) == 18
     finished.close()
