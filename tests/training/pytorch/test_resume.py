@@ -45,6 +45,7 @@ def script(tmp_path_factory):
     yield made
     made.server.stdin.close()
     made.server.stdout.close()
+    made.server.stdout.close()
     made.server.wait()
 
 
