@@ -45,7 +45,6 @@ def script(tmp_path_factory):
     yield made
     made.server.stdin.close()
     made.server.stdout.close()
-    made.server.stdout.close()
     made.server.wait()
 
 
