@@ -35,15 +35,15 @@ $(BIN)/python:
 
 $(BASE): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV); the first time this fetches PyTorch"
-	$(PIP) -e '.[torch,data]'
+	$(PIP) -e '.[torch,data,node]'
 	@touch $@
 
 $(DEV): $(BASE)
-	$(PIP) -e '.[torch,data,dev]'
+	$(PIP) -e '.[torch,data,node,dev]'
 	@touch $@
 
 $(DOCS): $(DEV)
-	$(PIP) -e '.[torch,data,dev,docs]'
+	$(PIP) -e '.[torch,data,node,dev,docs]'
 	@touch $@
 
 install: $(BASE)

@@ -276,6 +276,22 @@ class Files:
             raise
         return file
 
+    def get_lock_holder(self, path: Path) -> int | None:
+        """Return the process id that the holder of a lock wrote, 0 where it wrote none, or None if nobody holds it."""
+        if self.get_kind(path) == "missing":
+            return None
+        file = self.open_read(path)
+        try:
+            with naming(path):
+                try:
+                    fcntl.flock(file.number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    text = os.pread(file.number, 20, 0).strip()
+                    return int(text) if text.isdigit() else 0
+            return None
+        finally:
+            self.close(file)
+
     def map_read(self, path: Path) -> memoryview:
         """Return the read-only bytes of a file, mapped; pages are read when they are touched."""
         file = self.open_read(path)

@@ -1,0 +1,221 @@
+"""The chain database: one writer, one transaction a block, snapshots beside it."""
+
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from assay.errors import StorageError
+from assay.storage.chain import (
+    DATABASE,
+    ChainDatabase,
+    ChainExists,
+    ChainMissing,
+    ChainReader,
+    HeightRefused,
+    get_holder,
+)
+from assay.storage.chain_reads import StoredBlock, StoredTransaction
+from assay.storage.database import DatabaseDamaged, DatabaseForeign, DatabaseNewer
+from assay.storage.files import DiskFull, FileTaken
+from tests.storage.chain_process import expect_state, make_block, make_changes
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder that a chain may be made in."""
+    return tmp_path / "chain"
+
+
+def make_chain(folder, height=0):
+    """Return an open chain with some blocks."""
+    chain = ChainDatabase.create(folder, {"genesis": b"g"}, {b"height": b"0"}, {b"": b"0"})
+    for each in range(1, height + 1):
+        chain.commit(make_block(each), make_changes(each), {b"": b"%d" % each})
+    return chain
+
+
+def read_all(reads):
+    """Return the whole state by pages of seven."""
+    state, last = {}, b""
+    for prefix in (b"g", b"h", b"s"):
+        last = b""
+        while page := reads.list_state(prefix, after=last, limit=7):
+            state.update(page)
+            last = page[-1][0]
+    return state
+
+
+def test_blocks_state_and_nodes_are_read_back_after_reopening(folder):
+    """What was committed is there, equal, also in a later process: blocks, transactions by id, state, nodes, meta."""
+    make_chain(folder, 5).close()
+    chain = ChainDatabase.open(folder)
+    reads = chain.reads
+    assert reads.read_height() == 5
+    assert reads.read_meta("genesis") == b"g"
+    assert read_all(reads) == expect_state(5)
+    assert reads.read_node(b"") == b"5"
+    for height in range(1, 6):
+        block = make_block(height)
+        assert reads.read_block(height) == block
+        assert reads.read_header(height) == block[:4]
+        for position, each in enumerate(block.transactions):
+            assert reads.find_transaction(each.id) == (height, position)
+    assert reads.read_block(6) is None
+    assert reads.read_state(b"nothing") is None
+    assert reads.find_transaction(bytes(32)) is None
+    chain.close()
+
+
+def test_transactions_whose_ids_begin_alike_are_told_apart(folder):
+    """The index holds eight bytes of an id; the whole id decides."""
+    chain = make_chain(folder)
+    ids = [b"same 8 b" + bytes([i]) * 24 for i in (1, 2, 3)]
+    transactions = tuple(StoredTransaction(each, b"d", b"r") for each in ids)
+    chain.commit(StoredBlock(1, bytes(32), b"h", b"s", transactions), {}, {})
+    assert [chain.reads.find_transaction(each) for each in ids] == [(1, 0), (1, 1), (1, 2)]
+    assert chain.reads.find_transaction(b"same 8 b" + bytes(24)) is None
+    chain.close()
+
+
+def test_one_process_has_the_chain(folder):
+    """A second opening is refused and names the process; after closing it succeeds. A reader is always let in."""
+    chain = make_chain(folder, 1)
+    with pytest.raises(FileTaken) as caught:
+        ChainDatabase.open(folder)
+    assert caught.value.pid == get_holder(folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.storage.chain_process", str(folder)], capture_output=True, text=True, check=False
+    )
+    assert "FileTaken" in done.stderr
+    reader = ChainReader(folder)
+    with reader.snapshot() as reads:
+        assert reads.read_height() == 1
+    reader.close()
+    chain.close()
+    assert get_holder(folder) is None
+    ChainDatabase.open(folder).close()
+
+
+def test_a_chain_is_made_once(folder):
+    """Making it twice is refused, opening none is refused, and what was begun and not finished may be made again."""
+    with pytest.raises(ChainMissing):
+        ChainDatabase.open(folder)
+    make_chain(folder, 1).close()
+    with pytest.raises(ChainExists):
+        make_chain(folder)
+    chain = ChainDatabase.open(folder)
+    assert chain.reads.read_height() == 1
+    chain.close()
+    (folder / DATABASE).unlink()
+    (folder / DATABASE).touch()
+    with pytest.raises(ChainMissing):
+        ChainDatabase.open(folder)
+    make_chain(folder).close()
+
+
+def test_only_the_next_height_is_committed(folder):
+    """A block twice, or one ahead, is refused and changes nothing."""
+    chain = make_chain(folder, 2)
+    for height in (0, 1, 2, 4):
+        with pytest.raises(HeightRefused):
+            chain.commit(make_block(height), {b"height": b"bad"}, {})
+    assert read_all(chain.reads) == expect_state(2)
+    chain.close()
+
+
+def test_a_snapshot_does_not_move(folder):
+    """While blocks are committed, a snapshot shows one height, its state and its nodes; the next one shows the new."""
+    chain, reader = make_chain(folder, 1), ChainReader(folder)
+    with reader.snapshot() as reads:
+        assert reads.read_height() == 1
+        chain.commit(make_block(2), make_changes(2), {b"": b"2"})
+        assert (reads.read_height(), reads.read_state(b"height"), reads.read_node(b"")) == (1, b"1", b"1")
+    with reader.snapshot() as reads:
+        assert (reads.read_height(), reads.read_state(b"height"), reads.read_node(b"")) == (2, b"2", b"2")
+    reader.close()
+    chain.close()
+
+
+def test_a_reader_cannot_write(folder):
+    """The connection of a reader refuses every change."""
+    chain, reader = make_chain(folder), ChainReader(folder)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader._connection.execute("DELETE FROM state")
+    reader.close()
+    chain.close()
+
+
+def test_a_full_disk_changes_nothing_and_is_survived(folder):
+    """A block that does not fit is refused; the chain stands where it stood, and goes on when there is room."""
+    chain = make_chain(folder, 3)
+    pages = chain._connection.execute("PRAGMA page_count").fetchone()[0]
+    chain._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+    big = {b"s%d" % i: bytes(3000) for i in range(200)}
+    with pytest.raises(DiskFull) as caught:
+        chain.commit(make_block(4), big, {b"": b"4"})
+    assert caught.value.next_step
+    assert chain.reads.read_height() == 3
+    assert read_all(chain.reads) == expect_state(3)
+    chain._connection.execute("PRAGMA max_page_count = 1000000")
+    chain.commit(make_block(4), make_changes(4), {b"": b"4"})
+    assert read_all(chain.reads) == expect_state(4)
+    chain.close()
+
+
+def test_a_log_that_cannot_grow_changes_nothing(folder):
+    """No file may grow any more: a typed error, and after a restart the last height is whole."""
+    chain = make_chain(folder, 3)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    failed = False
+    try:
+        size = (folder / f"{DATABASE}-wal").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            chain.commit(make_block(4), {b"s%d" % i: bytes(3000) for i in range(200)}, {b"": b"4"})
+        except StorageError:
+            failed = True
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, old)
+    assert failed
+    assert read_all(chain.reads) == expect_state(3)
+    chain.close()
+    chain = ChainDatabase.open(folder)
+    chain.commit(make_block(4), make_changes(4), {b"": b"4"})
+    assert read_all(chain.reads) == expect_state(4)
+    chain.close()
+
+
+def test_damaged_foreign_and_newer_databases_are_refused(folder, tmp_path):
+    """Garbage, a link, another program's database, another kind and a newer format each have their own class."""
+    make_chain(folder).close()
+    path = folder / DATABASE
+    whole = path.read_bytes()
+    path.write_bytes(b"x" * 8192)
+    with pytest.raises(DatabaseDamaged):
+        ChainDatabase.open(folder)
+    path.unlink()
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE t (x)")
+    other.close()
+    with pytest.raises(DatabaseForeign):
+        ChainDatabase.open(folder)
+    path.unlink()
+    (tmp_path / "elsewhere").write_bytes(whole)
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DatabaseForeign):
+        ChainDatabase.open(folder)
+    path.unlink()
+    path.write_bytes(whole)
+    connection = sqlite3.connect(path)
+    for version, kind in ((1_001, DatabaseNewer), (2_000, DatabaseForeign)):
+        connection.execute(f"PRAGMA user_version = {version}")
+        with pytest.raises(kind):
+            ChainDatabase.open(folder)
+    connection.close()
+    assert get_holder(folder) is None
