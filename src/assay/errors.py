@@ -8,6 +8,8 @@ AssayError
 │   ├── MalformedEvidence      bytes that are not the one canonical form
 │   ├── Refuted                an explicit finding contradicts the claim
 │   └── Unproven               nothing contradicts the claim and nothing proves it
+├── InvalidTransaction         a transaction that the ledger's rules refuse
+├── InvalidBlock               a block that the ledger's rules refuse
 ├── StorageError               the disk: full, read-only, locked, torn
 └── NetworkError               the other side could not be reached
 ```
@@ -91,6 +93,18 @@ class Unproven(VerificationError):
     """Nothing contradicts the claim, and nothing proves it."""
 
     code = "evidence.unproven"
+
+
+class InvalidTransaction(AssayError):
+    """A transaction that the ledger's rules refuse; the sender's fault."""
+
+    code = "transaction.invalid"
+
+
+class InvalidBlock(AssayError):
+    """A block that the ledger's rules refuse; the proposer's fault."""
+
+    code = "block.invalid"
 
 
 class StorageError(AssayError):

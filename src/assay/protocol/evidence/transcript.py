@@ -54,6 +54,11 @@ class StepParts(Record, frozen=True, array_like=True, forbid_unknown_fields=True
     leaf: bytes  # id of the leaf
 
 
+def compute_context(account: bytes, chain_id: bytes, nonce: int) -> bytes:
+    """Return the context under which an account submits a run to a ledger, 32 bytes; `nonce` is its own choice."""
+    return compute_digest(tags.CONTEXT, account + chain_id + nonce.to_bytes(8, "little"))
+
+
 def compute_start_id(leaf: StartLeaf) -> bytes:
     """Return the id of leaf_0 (TRN-1)."""
     return compute_id(tags.START_LEAF, leaf)
