@@ -32,6 +32,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("assay.cli.run", "recorded runs: list, show, verify, audit, export"),
     "verify": Command("assay.cli.verify", "check a training certificate, and a model file against it"),
+    "diff": Command("assay.cli.diff", "why two runs differ: the first difference, named, in milliseconds"),
     "trust": Command("assay.cli.trust", "whose word counts: add, list or remove public keys"),
     "key": Command("assay.cli.key", "your own signing keys: make one, show its public key"),
     "demo": Command("assay.cli.demo", "the whole story on real data, and a certificate that ships in the package"),

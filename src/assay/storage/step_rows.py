@@ -108,7 +108,7 @@ class StepReader:
                     return
             (length,) = _LENGTH.unpack_from(chunk, self.end - start)
             if length == 0:
-                rows = _parse_mark(chunk[self.end - start : self.end - start + MARK_BYTES])
+                rows = parse_mark(chunk[self.end - start : self.end - start + MARK_BYTES])
                 if rows is None or rows > len(self._offsets):
                     return
                 self.marked = max(self.marked, rows)
@@ -124,7 +124,7 @@ class StepReader:
         """Verify the rows from number `first`; forget the first bad one and all behind it."""
         row = first
         for data in self._iterate_frames(first):
-            if not _is_whole(data):
+            if not is_whole(data):
                 break
             row += 1
         self.cut(row)
@@ -138,7 +138,7 @@ class StepReader:
             chunk = self._files.read_at(self._file, position, min(_CHUNK, size - position))
             found = chunk.find(MAGIC)
             while found >= 0:
-                rows = _parse_mark(chunk[max(found - 4, 0) : found - 4 + MARK_BYTES])
+                rows = parse_mark(chunk[max(found - 4, 0) : found - 4 + MARK_BYTES])
                 if rows is not None and rows > len(self._offsets):
                     raise self._damaged(len(self._offsets), f"a later mark says that {rows} rows were on the disk")
                 found = chunk.find(MAGIC, found + 1)
@@ -201,7 +201,7 @@ class StepReader:
         return self._decode_row(step - 1, data[: 4 + length + CHECK_BYTES])
 
     def _decode_row(self, row: int, data: bytes) -> StepParts:
-        if not _is_whole(data):
+        if not is_whole(data):
             raise self._damaged(row, "other bytes")
         try:
             parts = decode(data[4:-CHECK_BYTES], StepParts, max_bytes=MAX_ROW_BYTES)
@@ -224,7 +224,8 @@ class StepReader:
         self.end += size
 
 
-def _is_whole(data: bytes) -> bool:
+def is_whole(data: bytes) -> bool:
+    """Return whether these bytes are one row whose check fits."""
     return (
         len(data) > 4 + CHECK_BYTES
         and _LENGTH.unpack_from(data)[0] == len(data) - 4 - CHECK_BYTES
@@ -232,7 +233,7 @@ def _is_whole(data: bytes) -> bool:
     )
 
 
-def _parse_mark(data: bytes) -> int | None:
+def parse_mark(data: bytes) -> int | None:
     """Return the number of rows that a mark vouches for, or None if these bytes are no mark."""
     if len(data) != MARK_BYTES or data[-CHECK_BYTES:] != _compute_check(data[:-CHECK_BYTES]):
         return None

@@ -5,11 +5,14 @@ Source: `spec/data.md`.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from assay.errors import MalformedEvidence
 from assay.protocol.encoding import Record, decode, encode
 from assay.protocol.evidence.plan import DataSet
+from assay.storage.fields import FieldStore
 from assay.storage.run_directory import RunDirectory
 from assay.training.arrays import NUMPY_TYPES, view_bytes
 from assay.training.packed import PackedData, PackedField
@@ -34,6 +37,19 @@ class DataManifest(Record, frozen=True, array_like=True, forbid_unknown_fields=T
     fields: tuple[StoredField, ...]
 
 
+class DataHome(Protocol):
+    """What data are read from: a run, however it was opened."""
+
+    @property
+    def fields(self) -> FieldStore:
+        """The arrays."""
+        ...
+
+    def read_object(self, name: str) -> bytes:
+        """Return the bytes of an object."""
+        ...
+
+
 def count_bytes(packed: PackedData) -> int:
     """Return how many bytes the arrays take."""
     return sum(field.values.nbytes for field in packed.fields)
@@ -55,7 +71,7 @@ def store_data(run: RunDirectory, name: str, packed: PackedData, data: DataSet) 
     run.write_object(f"{name}.bin", encode(DataManifest(0, data, packed.size, packed.salt_key, tuple(fields))))
 
 
-def open_data(run: RunDirectory, name: str) -> tuple[DataSet, PackedData]:
+def open_data(run: DataHome, name: str) -> tuple[DataSet, PackedData]:
     """Return a stored data set, its arrays mapped from the disk; whoever relies on it verifies the commitment.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Why two runs differ: found from what the runs keep of each step, without recomputing. No torch."""

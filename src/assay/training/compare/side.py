@@ -1,0 +1,233 @@
+"""One of two runs that are compared: opened in milliseconds, read row by row where the comparison looks.
+
+Unlike `recorded.RecordedRun` it does not walk the log: stored leaf ids are believed unless the comparison verifies
+them. A run in progress is compared as far as it is on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from assay.errors import Refuted, UsageError
+from assay.protocol.encoding import decode
+from assay.protocol.evidence.model_state import compute_state_root
+from assay.protocol.evidence.model_state_rules import verify_records
+from assay.protocol.evidence.operators import OPERATORS
+from assay.protocol.evidence.plan import ClosingRecord, Plan, Profile, compute_plan_id, compute_profile_id
+from assay.protocol.evidence.plan_rules import verify_closing_record, verify_plan, verify_profile
+from assay.protocol.evidence.program import Program, compute_program_id
+from assay.protocol.evidence.program_rules import verify_program
+from assay.protocol.evidence.transcript import StartLeaf, StepParts, compute_start_id
+from assay.protocol.evidence.transcript_rules import verify_step_parts
+from assay.storage.checkpoints import CheckpointStore
+from assay.storage.fields import FieldStore
+from assay.storage.files import Files, read_file
+from assay.storage.run_layout import STEPS, check_format
+from assay.storage.step_search import StepSearch, decode_quickly
+from assay.training.recorder import ProgramList, StartRecord
+
+
+class NothingToCompare(UsageError):
+    """A run without a single step, or two paths that are one run."""
+
+    code: ClassVar[str] = "compare.nothing"
+
+
+class SideContradicts(Refuted):
+    """Parts of a run that do not belong together: it can be compared with nothing."""
+
+    code: ClassVar[str] = "compare.contradiction"
+
+
+@dataclass(frozen=True)
+class SideRow:
+    """One step: its parts, its program's id, and the scalars row in force, raw."""
+
+    parts: StepParts
+    program: bytes
+    scalars: bytes
+
+
+class Side:
+    """A run opened for comparison.
+
+    Args:
+        path: its folder.
+        label: how findings name it, "A" or "B".
+
+    Raises:
+        NotARun, NewerFormat, StorageError: from the storage.
+        NothingToCompare: no step was recorded yet.
+        MalformedEvidence, SideContradicts: records that are not in their form or do not belong together.
+    """
+
+    def __init__(self, path: Path | str, label: str = "A") -> None:
+        self.label = label
+        self.path = Path(os.path.realpath(path))
+        self._files = Files()
+        check_format(self._files, self.path)
+        self.fields = FieldStore(self._files, self.path / "data", writable=False)
+        if not self._has("plan.bin") or not self._has("start.bin"):
+            raise NothingToCompare(f"{path} was opened for recording but no step was taken yet")
+        self.plan = decode(self.read_object("plan.bin"), Plan)
+        verify_plan(self.plan)
+        self.plan_id = compute_plan_id(self.plan)
+        self.profile = decode(self.read_object("profile.bin"), Profile)
+        verify_profile(self.profile)
+        if compute_profile_id(self.profile) != self.plan.profile:
+            raise SideContradicts(f"{path}: the profile is not the one that the plan names")
+        self.start = decode(self.read_object("start.bin"), StartRecord)
+        verify_records(self.start.records, self.start.aliases)
+        if compute_state_root(self.start.records, self.start.aliases) != self.start.state_root:
+            raise SideContradicts(f"{path}: the start root is not that of the start's records")
+        self.checkpoints = CheckpointStore(self._files, self.path / "checkpoints", self.path / "packs", writable=False)
+        self.log = StepSearch(self._files, self.path / STEPS)
+        self._programs: dict[bytes, Program] = {}
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.log.close()
+
+    def _has(self, name: str) -> bool:
+        return self._files.get_kind(self.path / name) == "file"
+
+    def read_object(self, name: str) -> bytes:
+        """Return the bytes of an object of the run; the caller decodes and checks them."""
+        return read_file(self._files, self.path / name)
+
+    @cached_property
+    def closing(self) -> ClosingRecord | None:
+        """The closing record, or None while the run is in progress."""
+        if not self._has("closing.bin"):
+            return None
+        closing = decode(self.read_object("closing.bin"), ClosingRecord)
+        verify_closing_record(self.plan, closing)
+        return closing
+
+    @property
+    def steps(self) -> int:
+        """The number of steps on the disk.
+
+        Raises:
+            SideContradicts: the closing record counts other steps than there are rows.
+        """
+        if self.closing is not None and self.closing.steps != len(self.log):
+            raise SideContradicts(
+                f"{self.path} has another number of rows than its closing record says",
+                expected=self.closing.steps,
+                actual=len(self.log),
+                next_step="restore steps.log from a copy of the run",
+            )
+        return len(self.log)
+
+    @cached_property
+    def program_ids(self) -> tuple[bytes, ...]:
+        """Ids of the programs in order of first use; rows name them by index."""
+        if self.closing is not None:
+            return tuple(use.program for use in self.closing.programs)
+        if not self._has("programs.bin"):
+            return ()
+        return tuple(use.program for use in decode(self.read_object("programs.bin"), ProgramList).uses)
+
+    def get_program_id(self, index: int) -> bytes:
+        """Return the id of the program that rows name by `index`."""
+        if not 0 <= index < len(self.program_ids):
+            raise SideContradicts(f"{self.path}: a row names a program that is not there", actual=index)
+        return self.program_ids[index]
+
+    def read_program(self, identity: bytes) -> Program:
+        """Return a stored program, checked against its id and the rules.
+
+        Raises:
+            SideContradicts: the stored program is another one.
+            FileMissing: it is not stored.
+        """
+        if identity not in self._programs:
+            program = decode(self.read_object(f"programs/{identity.hex()}.bin"), Program)
+            if compute_program_id(program) != identity:
+                raise SideContradicts(f"{self.path}: a stored program is not the one that the run names")
+            verify_program(program, OPERATORS)
+            self._programs[identity] = program
+        return self._programs[identity]
+
+    @property
+    def start_id(self) -> bytes:
+        """The id of leaf 0."""
+        return compute_start_id(StartLeaf(0, self.plan_id, self.start.context, self.start.state_root))
+
+    def get_leaf(self, step: int) -> bytes:
+        """Return the stored id of a leaf; step 0 is the start."""
+        return self.start_id if step == 0 else self.log.find(step).payload[-32:]
+
+    def read_row(self, step: int) -> SideRow:
+        """Return a step with the scalars row in force.
+
+        Raises:
+            LogDamaged: the row is not as it was written.
+            MalformedEvidence: it is not in its form.
+        """
+        parts = self.log.read(step)
+        verify_step_parts(parts)
+        scalars = parts.scalars if parts.scalars is not None else self._find_scalars(step)
+        return SideRow(parts, self.get_program_id(parts.program), scalars)
+
+    def _find_scalars(self, step: int) -> bytes:
+        """Return the last scalars row before `step`, looking back further and further."""
+        reach = 64
+        while True:
+            first = max(1, step - reach)
+            found = None
+            for payload in self._iterate_to(first, step):
+                scalars = decode_quickly(payload).scalars
+                found = scalars if scalars is not None else found
+            if found is not None:
+                return found
+            if first == 1:
+                raise SideContradicts(f"{self.path}: row {step} refers to a scalars row that is not there")
+            reach *= 32
+
+    def _iterate_to(self, first: int, end: int) -> Iterator[bytes]:
+        for _, payload in zip(range(end - first), self.log.iterate(first), strict=False):
+            yield payload
+
+    def iterate_rows(self, first: int = 1) -> Iterator[SideRow]:
+        """Yield the steps from `first` on, decoded quickly; a find is to be read again by `read_row`.
+
+        Raises:
+            LogDamaged, MalformedEvidence: rows that do not decode.
+        """
+        row = b""
+        if first > 1 and first <= self.steps:
+            row = self.read_row(first).scalars
+        for payload in self.log.iterate(first):
+            parts = decode_quickly(payload)
+            if parts.scalars is not None:
+                row = parts.scalars
+            yield SideRow(parts, self.get_program_id(parts.program), row)
+
+    def find_checkpoint(self, step: int) -> int | None:
+        """Return the stored state at or after `step` that is nearest, else the last one, or None."""
+        steps = self.checkpoints.list_steps()
+        return next((found for found in steps if found >= step), steps[-1] if steps else None)
+
+
+def open_sides(a: Path | str, b: Path | str) -> tuple[Side, Side]:
+    """Open two runs.
+
+    Raises:
+        NothingToCompare: they are one folder.
+        AssayError: as `Side`, prefixed with nothing: every message names its path.
+    """
+    if os.path.realpath(a) == os.path.realpath(b):
+        raise NothingToCompare(f"{a} and {b} are one run", expected="two runs")
+    first = Side(a)
+    try:
+        return first, Side(b, "B")
+    except BaseException:
+        first.close()
+        raise
