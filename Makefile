@@ -13,10 +13,12 @@ BASE := $(VENV)/.assay-base
 DEV := $(VENV)/.assay-dev
 DOCS := $(VENV)/.assay-docs
 
-.PHONY: help install install-dev demo test lint docs bench vectors wheel torture clean
+.PHONY: help install install-dev native sanitize demo test lint docs bench vectors wheel torture clean
 
 help:
 	@echo "make demo      install into $(VENV), record, audit, tamper, certify and verify two models"
+	@echo "make native    build the C kernels beside their sources, if they changed"
+	@echo "make sanitize  test the C kernels under the address and undefined-behaviour sanitizers"
 	@echo "make test      install with the development tools and run every test"
 	@echo "make lint      ruff, mypy --strict, import contracts"
 	@echo "make docs      build the documentation into site/, any warning is an error"
@@ -33,7 +35,7 @@ $(BIN)/python:
 	  || { echo "expected Python 3.11 or newer, found $$($(PYTHON) --version 2>&1); try make PYTHON=python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
-$(BASE): pyproject.toml constraints.txt | $(BIN)/python
+$(BASE): pyproject.toml constraints.txt hatch_build.py | $(BIN)/python
 	@echo "installing into $(VENV); the first time this fetches PyTorch"
 	$(PIP) -e '.[torch,data,node]'
 	@touch $@
@@ -50,10 +52,16 @@ install: $(BASE)
 
 install-dev: $(DEV)
 
-demo: $(BASE)
+native: | $(BIN)/python
+	@$(BIN)/python -m tools.native_build
+
+sanitize: $(DEV)
+	tools/check_native.sh $(BIN)/python
+
+demo: $(BASE) native
 	$(BIN)/python -m assay demo
 
-test: $(DEV)
+test: $(DEV) native
 	$(BIN)/python -m pytest
 
 lint: $(DEV)
@@ -66,7 +74,7 @@ docs: $(DOCS)
 	$(BIN)/python -m tools.reference --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(DEV)
+bench: $(DEV) native
 ifeq ($(NAME),)
 	@status=0; for file in $$(grep -l __main__ benchmarks/*.py); do \
 	  echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file || status=1; done; exit $$status
@@ -81,9 +89,9 @@ vectors: $(DEV)
 wheel: $(DEV)
 	tools/check_wheel.sh $(BIN)/python
 
-torture: $(DEV)
+torture: $(DEV) native
 	ASSAY_TORTURE=1 $(BIN)/python -m pytest -m torture
 
 clean:
-	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/assay/kernels/native/*.so
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,38 @@
+/* The ABI of the native library, and nothing else.
+ *
+ * Plain C11. No function allocates, keeps a pointer or touches Python. Lengths are in bytes unless a name says otherwise.
+ * Which instruction sets are used changes speed and never a bit. */
+#ifndef ASSAY_KERNELS_H
+#define ASSAY_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define ASSAY_API __attribute__((visibility("default")))
+#else
+#define ASSAY_API
+#endif
+
+/* Instruction sets beyond the baseline of the platform, as bits. AVX2 includes FMA, F16C and BMI2; AVX512 includes F, BW,
+ * DQ and VL and implies AVX2. */
+#define ASSAY_SHA 1u
+#define ASSAY_AVX2 2u
+#define ASSAY_AVX512 4u
+
+/* dispatch.c */
+ASSAY_API const char *assay_source_digest(void);         /* hex SHA-256 of the sources that this library was built from */
+ASSAY_API uint32_t assay_detect_features(void);          /* what processor and operating system allow */
+ASSAY_API uint32_t assay_use_features(uint32_t allowed); /* choose among them; returns what is used; not thread-safe */
+
+/* known_answers.c: the name of the first kernel in use that gives a wrong answer, or NULL. */
+ASSAY_API const char *assay_find_wrong_kernel(void);
+
+/* sha256_batch.c. Message i is data[offsets[i] .. offsets[i + 1]); digests: count * 32. */
+ASSAY_API void assay_sha256_many(size_t count, const uint8_t *data, const uint64_t *offsets, uint8_t *digests);
+
+/* The root over count >= 1 leaf hashes in the tree shape of RFC 9162; node = SHA-256(prefix || left || right).
+ * prefix: 3; hashes: count * 32, overwritten, the root is its first 32. */
+ASSAY_API void assay_merkle_root(const uint8_t *prefix, size_t count, uint8_t *hashes);
+
+#endif

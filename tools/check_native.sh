@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Build the native library with the address and undefined-behaviour sanitizers, warnings as errors, in a copy of the
+# sources, and run its tests there, once for each instruction set that this machine has.
+# Usage: tools/check_native.sh PYTHON
+set -euo pipefail
+python="$(realpath -s "$1")"
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
+
+mkdir "$scratch/tests"
+cp -r "$root/src" "$root/tools" "$root/pyproject.toml" "$scratch"
+cp -r "$root/tests/kernels" "$root/tests/conftest.py" "$root/tests/__init__.py" "$scratch/tests"
+cd "$scratch"
+"$python" -m tools.native_build --strict --sanitize
+# The sanitizers must be loaded before Python; Python's own allocations are none of their business.
+libraries="$(for name in libasan.so libubsan.so; do "${CC:-cc}" -print-file-name="$name"; done | tr '\n' ' ')"
+LD_PRELOAD="$libraries" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+  PYTHONPATH="$scratch/src:$scratch" "$python" -m pytest -q -p no:cacheprovider tests/kernels
