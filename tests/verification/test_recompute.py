@@ -12,11 +12,11 @@ from assay.protocol.evidence.votes import compute_work_key
 from assay.protocol.evidence.work import ACTIVATIONS, GRADIENTS, choose_values
 from assay.protocol.hashing import ZERO, compute_bulk_digest, compute_digest
 from assay.protocol.tags import WORK_KEY
+from assay.training.profile_environment import environment_for
 from assay.training.pytorch.backend import TorchBackend
 from assay.training.pytorch.executor import Executor
 from assay.training.pytorch.home import get_bytes
 from assay.training.pytorch.interpreter import interpret
-from assay.training.pytorch.profile import environment_for
 from assay.training.recompute import Recomputer
 from assay.training.recorded import RecordedRun
 from assay.training.replay import Replayer
