@@ -27,6 +27,7 @@ from assay.protocol.evidence.randomness import STEP, derive_key
 from assay.training.pytorch.backend import TorchBackend
 from assay.training.recorded import RecordedRun
 from assay.training.replay import Replayer
+from benchmarks import traps_of_python, traps_of_torch  # noqa: F401 - they list their traps
 from benchmarks.reference import InjectedDraws, is_equal
 from benchmarks.report import make_result, print_report
 from benchmarks.trap_scenes import TRAPS, Scene

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.trap_scenes import TRAPS
-from benchmarks.traps import LIFTED, REFUSED, spring
+from benchmarks.traps import LIFTED, REFUSED, TRAPS, spring
 
 torch.set_num_threads(1)
 
