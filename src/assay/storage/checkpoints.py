@@ -31,6 +31,7 @@ from assay.storage.files import (
     refuse_unless,
     write_atomic,
 )
+from assay.storage.tensor_stream import TensorStream
 
 VERSION: Final = 0
 MAX_STATE_BYTES: Final = 2**40
@@ -279,6 +280,21 @@ class CheckpointStore:
         finally:
             for file in opened.values():
                 self._files.close(file)
+
+    def stream_tensor(self, manifest: Manifest, index: int) -> TensorStream:
+        """Open the bytes of one record of a manifest, by its index, to be read in parts.
+
+        Raises:
+            FileMissing: the pack is gone.
+            CheckpointDamaged: the pack is too short.
+        """
+        where, record = manifest.placements[index], manifest.records[index]
+        file = self._files.open_read(self._packs / _name_pack(manifest.packs[where.pack]))
+        left = self._files.get_size(file) - where.offset
+        if not 0 <= record.nbytes <= left or where.offset < 0:
+            self._files.close(file)
+            raise self._damaged(file.path, f"{left} bytes where {record.name} of {record.nbytes} bytes should be")
+        return TensorStream(self._files, file, where.offset, record)
 
     def _read_tensor(self, file: OpenFile, record: TensorRecord, offset: int) -> bytearray:
         left = self._files.get_size(file) - offset

@@ -173,7 +173,7 @@ class Files:
         buffer = bytearray(size)
         return bytes(memoryview(buffer)[: self.read_into(file, offset, buffer)])
 
-    def read_into(self, file: OpenFile, offset: int, buffer: bytearray) -> int:
+    def read_into(self, file: OpenFile, offset: int, buffer: bytearray | memoryview) -> int:
         """Fill `buffer` from `offset`; return the number of bytes, smaller than asked only at the end of the file."""
         view, done = memoryview(buffer), 0
         with naming(file.path):

@@ -35,4 +35,14 @@ ASSAY_API void assay_sha256_many(size_t count, const uint8_t *data, const uint64
  * prefix: 3; hashes: count * 32, overwritten, the root is its first 32. */
 ASSAY_API void assay_merkle_root(const uint8_t *prefix, size_t count, uint8_t *hashes);
 
+/* weight_sums.c. Element types of weights. */
+#define ASSAY_F16 0u
+#define ASSAY_BF16 1u
+#define ASSAY_F32 2u
+#define ASSAY_F64 3u
+
+/* Add to sums[6], over count elements a of earlier and b of later: |b - a|, (b - a)^2, |a|, ab, a^2, b^2. Bytes are
+ * little-endian, of any alignment; count is a whole number of blocks of 4,096 unless these are the last elements. */
+ASSAY_API void assay_weight_sums(uint32_t type, size_t count, const uint8_t *earlier, const uint8_t *later, double *sums);
+
 #endif

@@ -12,14 +12,17 @@ struct row {
 
 /* Later rows win. */
 static const struct row rows[] = {
-    {0, {.sha256_compress = assay_sha256_compress_portable}},
+    {0, {.sha256_compress = assay_sha256_compress_portable, .weight_sums = assay_weight_sums_portable}},
 #if ASSAY_X86_64
     {ASSAY_SHA, {.sha256_compress = assay_sha256_compress_sha}},
+    {ASSAY_AVX2, {.weight_sums = assay_weight_sums_avx2}},
+    {ASSAY_AVX512, {.weight_sums = assay_weight_sums_avx512}},
 #endif
 };
 
 struct assay_kernels assay_kernels = {
     .sha256_compress = assay_sha256_compress_portable,
+    .weight_sums = assay_weight_sums_portable,
 };
 
 const char *assay_source_digest(void) { return ASSAY_SOURCE_DIGEST; }
@@ -54,6 +57,7 @@ uint32_t assay_detect_features(void) { return 0; }
 /* Take each entry that a row has. */
 static void overlay(struct assay_kernels *into, const struct assay_kernels *from) {
   if (from->sha256_compress) into->sha256_compress = from->sha256_compress;
+  if (from->weight_sums) into->weight_sums = from->weight_sums;
 }
 
 uint32_t assay_use_features(uint32_t allowed) {

@@ -21,9 +21,22 @@ assay_sha256_compress_fn assay_sha256_compress_portable;
 assay_sha256_compress_fn assay_sha256_compress_sha;
 #endif
 
+/* Elements of a block of the weight sums. */
+#define ASSAY_WEIGHT_BLOCK 4096u
+
+/* See assay_weight_sums. */
+typedef void assay_weight_sums_fn(uint32_t type, size_t count, const uint8_t *earlier, const uint8_t *later, double *sums);
+
+assay_weight_sums_fn assay_weight_sums_portable;
+#if ASSAY_X86_64
+assay_weight_sums_fn assay_weight_sums_avx2;
+assay_weight_sums_fn assay_weight_sums_avx512;
+#endif
+
 /* One entry per kernel that has variants. */
 struct assay_kernels {
   assay_sha256_compress_fn *sha256_compress;
+  assay_weight_sums_fn *weight_sums;
 };
 
 /* The kernels in use; set by assay_use_features, portable before its first call. */

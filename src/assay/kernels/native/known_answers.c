@@ -25,7 +25,51 @@ static int is_sha256_right(void) {
   return memcmp(digests, sha256_root, 32) == 0;
 }
 
+/* The weight sums of a pattern with every exponent from small to large, both signs and subnormals; a block and 11 more. */
+#define WEIGHTS (ASSAY_WEIGHT_BLOCK + 11)
+
+static const uint64_t weight_sums[4][6] = {
+    {0x40e84e13d37d8000, 0x41537be63b8ca205, 0x40ea49918592e000, 0x412db50aa2d49bb9, 0x414b07d383b7ec09,
+     0x414aca7e44cba5dc},
+    {0x4106234e35c00000, 0x4191f3278a876635, 0x4107e6413f000000, 0x416b92d8c8e0a600, 0x4188b5bef813b472,
+     0x4188f9fc816b6af7},
+    {0x41062fbeb35ac660, 0x41920a41fe8d0a24, 0x4107f64cac46d840, 0x416bb83b78f86834, 0x4188d62b6fa09458,
+     0x41891a7649f5b425},
+    {0x410643d5dd4c460a, 0x41920c4cd65a24d9, 0x410809bc319a262a, 0x416bb1716e198123, 0x4188fc7f3de309f6,
+     0x4188f4d325de0049},
+};
+
+/* Element i of one side, in an element type, as bits. */
+static uint64_t make_weight(uint32_t type, uint32_t side, uint32_t i) {
+  const uint32_t x = (i + side * 977u) * 2654435761u;
+  const int small = i % 32 == 5;
+  const uint32_t single = (x & 0x807fffffu) | (small ? 0 : 120 + i % 16) << 23;
+  switch (type) {
+    case ASSAY_F16: return (x >> 16 & 0x83ffu) | (small ? 0 : 8 + i % 14) << 10;
+    case ASSAY_BF16: return single >> 16;
+    case ASSAY_F32: return single;
+    default: return (uint64_t)((x & 0x800fffffu) | (small ? 0 : 1016 + i % 16) << 20) << 32 | x;
+  }
+}
+
+static int are_weight_sums_right(void) {
+  static const uint8_t sizes[4] = {2, 2, 4, 8};
+  uint8_t sides[2][8 * WEIGHTS];
+  for (uint32_t type = 0; type < 4; type++) {
+    double sums[6] = {0};
+    for (uint32_t side = 0; side < 2; side++)
+      for (uint32_t i = 0; i < WEIGHTS; i++) {
+        const uint64_t bits = make_weight(type, side, i);
+        for (size_t byte = 0; byte < sizes[type]; byte++) sides[side][sizes[type] * i + byte] = (uint8_t)(bits >> 8 * byte);
+      }
+    assay_weight_sums(type, WEIGHTS, sides[0], sides[1], sums);
+    if (memcmp(sums, weight_sums[type], sizeof sums)) return 0;
+  }
+  return 1;
+}
+
 const char *assay_find_wrong_kernel(void) {
   if (!is_sha256_right()) return "sha256";
+  if (!are_weight_sums_right()) return "weight_sums";
   return NULL;
 }

@@ -1,0 +1,75 @@
+"""From a series of measures to flags: threshold, ways back, and again without what was flagged.
+
+Source: `spec/weight-analysis.md`, WGT-13 to WGT-17.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from assay.verification.weight_analysis.returns import GetCosine, find_causes
+from assay.verification.weight_analysis.thresholds import MAD, WARM_UP, Threshold, compute_scores
+
+MOST_ROUNDS: Final = 5
+
+
+class Detection(msgspec.Struct, frozen=True):
+    """What was found in a series, one entry for each interval.
+
+    Attributes:
+        expected: change that was to be expected.
+        scores: in spreads.
+        judged: whether it was judged at all.
+        flagged: whether it is flagged.
+        undoing: whether it stands out but leads back to the state before a flagged one, and is therefore not flagged.
+    """
+
+    expected: list[float]
+    scores: list[float]
+    judged: list[bool]
+    flagged: list[bool]
+    undoing: list[bool]
+
+
+def find_judged(lengths: Sequence[int]) -> list[bool]:
+    """Return which intervals are judged: those of the most frequent length, without the first `WARM_UP` (WGT-10).
+
+    Args:
+        lengths: steps of each interval.
+    """
+    usual = max(sorted(set(lengths)), key=list(lengths).count, default=0)
+    return [number >= WARM_UP and length == usual for number, length in enumerate(lengths)]
+
+
+def detect(
+    values: Sequence[float], lengths: Sequence[int], threshold: Threshold, get_cosine: GetCosine | None
+) -> Detection:
+    """Return the flagged intervals of a series of measures.
+
+    Args:
+        values: the measure of each interval.
+        lengths: its steps.
+        threshold: kind and factor.
+        get_cosine: see `returns.find_causes`; None: every interval beyond the threshold is flagged, as in the paper.
+
+    Raises:
+        TooFewIntervals: see `compute_scores`.
+    """
+    judged = find_judged(lengths)
+    usual = [number < WARM_UP or is_judged for number, is_judged in enumerate(judged)]
+    usable = usual
+    for _ in range(MOST_ROUNDS):
+        found = compute_scores(values, threshold, judged, usable)
+        if get_cosine is None:
+            flagged = [abs(score) > threshold.factor for score in found.scores]
+            undoing = [False] * len(flagged)
+        else:
+            flagged, undoing = find_causes(found.scores, threshold.factor, get_cosine)
+        left = [u and not (f or b) for u, f, b in zip(usual, flagged, undoing, strict=True)]
+        if threshold.kind != MAD or left == usable:
+            break
+        usable = left
+    return Detection(found.expected, found.scores, judged, flagged, undoing)

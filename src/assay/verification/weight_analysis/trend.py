@@ -1,0 +1,61 @@
+"""The trend of training: how much change was to be expected of an interval, given those around it.
+
+Source: `spec/weight-analysis.md`, WGT-11, WGT-12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from assay.verification.weight_analysis.sums import Floats
+
+SMALLEST: Final = 1e-9
+"""Part of the median change below which a change counts as this part: its logarithm stays finite."""
+
+
+def to_logarithms(values: Sequence[float]) -> Floats:
+    """Return natural logarithms of changes, shape (n,); a change of 0 becomes very small, not infinite (WGT-11)."""
+    array = np.asarray(values, np.float64)
+    positive = array[array > 0]
+    if not len(positive):
+        return np.zeros(len(array))
+    return np.log(np.maximum(array, SMALLEST * float(np.median(positive))))
+
+
+def compute_trend(values: Floats, window: int, usable: Sequence[bool]) -> Floats:
+    """Return the trend at each interval: a line through its neighbours by repeated medians (WGT-12).
+
+    Of the `window` usable intervals that are nearest (the earlier one where two are equally near), the slope is the
+    median over each of its median slope to the others, and the level the median of what is left. Fewer than half of
+    them can be wrong without moving it far.
+
+    Args:
+        values: logarithms, shape (n,).
+        window: number of neighbours.
+        usable: which intervals may stand for the training; three at least, or all count.
+
+    Source: A. F. Siegel, "Robust regression using repeated medians", Biometrika 69 (1982).
+    """
+    places = np.flatnonzero(np.asarray(usable))
+    if len(places) < 3:
+        places = np.arange(len(values))
+    trend = np.empty(len(values))
+    for here in range(len(values)):
+        order = np.argsort(np.abs(places - here), kind="stable")[:window]
+        near = places[order]
+        trend[here] = _fit_line(near - here, values[near])
+    return trend
+
+
+def _fit_line(places: np.ndarray[tuple[int], np.dtype[np.intp]], values: Floats) -> float:
+    """Return the value at place 0 of the line by repeated medians."""
+    if len(places) < 2:
+        return float(values[0])
+    run = (places[:, None] - places[None, :]).astype(np.float64)
+    rise = values[:, None] - values[None, :]
+    np.fill_diagonal(run, np.nan)
+    slope = float(np.median(np.nanmedian(rise / run, axis=1)))
+    return float(np.median(values - slope * places))
