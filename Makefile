@@ -13,7 +13,7 @@ BASE := $(VENV)/.assay-base
 DEV := $(VENV)/.assay-dev
 DOCS := $(VENV)/.assay-docs
 
-.PHONY: help install install-dev native sanitize demo test lint docs bench vectors wheel torture clean
+.PHONY: help install install-dev native sanitize demo test lint docs bench vectors wheel torture clean browser
 
 help:
 	@echo "make demo      install into $(VENV), record, audit, tamper, certify and verify two models"
@@ -61,8 +61,15 @@ sanitize: $(DEV)
 demo: $(BASE) native
 	$(BIN)/python -m assay demo
 
-test: $(DEV) native
+test: $(DEV) native browser
 	$(BIN)/python -m pytest
+
+# The tests of the report look at it in a real browser; on Debian and Ubuntu it is installed if it is missing.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+	  || { command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] \
+	       && apt-get update -qq && apt-get install -y -qq chromium fonts-dejavu-core >/dev/null; } \
+	  || { echo "expected the command chromium, which the tests of the report use; install it and try again"; exit 2; }
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -89,7 +96,7 @@ vectors: $(DEV)
 wheel: $(DEV)
 	tools/check_wheel.sh $(BIN)/python
 
-torture: $(DEV) native
+torture: $(DEV) native browser
 	ASSAY_TORTURE=1 $(BIN)/python -m pytest -m torture
 
 clean:

@@ -26,7 +26,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 import assay
-from assay.training.pytorch.profile import environment_for
+from assay.training.profile_environment import environment_for
 from assay.verification.audit import audit_run
 from assay.verification.tasks import Ready
 from assay.verification.worker_process import WorkerProcess

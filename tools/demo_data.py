@@ -20,7 +20,7 @@ def main() -> None:
         os.environ["ASSAY_HOME"] = str(folder / "home")
         from assay.demonstration import digits  # after ASSAY_HOME is set, so that keys are made there
         from assay.storage.keyring import read_or_create_seed, read_public_key
-        from assay.training.pytorch.profile import environment_for
+        from assay.training.profile_environment import environment_for
         from assay.verification.audit import audit_run
         from assay.verification.certify import certify, export_model, read_final
 

@@ -19,7 +19,7 @@ from assay.protocol.evidence.plan import ProgramUse
 from assay.protocol.evidence.program import MAX_NODES, compute_program_id
 from assay.protocol.evidence.program_cost import CostExceeded, verify_cost
 from assay.protocol.evidence.program_rules import ProgramTooLarge, TensorTypeRefused, verify_program
-from assay.training.pytorch.profile import environment_for
+from assay.training.profile_environment import environment_for
 from assay.training.recorded import RecordedRun
 from assay.verification.audit import audit_run
 from assay.verification.memory_bound import SMALLEST_SHARE, choose_memory, get_available, limit_memory

@@ -13,7 +13,7 @@ from assay.errors import MalformedEvidence
 from assay.protocol.encoding import encode
 from assay.protocol.evidence.plan import Setting, compute_profile_id
 from assay.protocol.hashing import ZERO
-from assay.training.pytorch.profile import ProfileMismatch, environment_for
+from assay.training.profile_environment import ProfileMismatch, environment_for
 from assay.training.recorded import RecordedRun, RunContradicts
 from assay.verification.worker import Worker
 from tests.attacks.runs import audit, copy_run, find_differing, relink_under, rewrite_closing

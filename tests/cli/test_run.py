@@ -109,7 +109,7 @@ def test_verify_and_export_say_what_they_found(run, tmp_path, capsys):
     assert main(["run", "export", str(run), "--out", str(tmp_path / "none" / "model")]) == 3
 
 
-@pytest.mark.parametrize("verb", ["show", "verify", "audit", "export"])
+@pytest.mark.parametrize("verb", ["show", "verify", "audit", "report", "export"])
 def test_what_is_no_run_is_wrong_usage(verb, tmp_path, capsys):
     """Each verb says that the folder holds no run."""
     assert main(["run", verb, str(tmp_path)]) == 2

@@ -17,8 +17,8 @@ from assay.errors import UsageError
 from assay.protocol.evidence.chances import compute_miss_chance, compute_smallest_caught
 from assay.storage.audit_findings import AuditFindings, AuditUnderWay
 from assay.storage.run_directory import RunDirectory
+from assay.training.profile_environment import environment_for, get_best_capability
 from assay.training.pytorch.backend import TorchBackend
-from assay.training.pytorch.profile import environment_for, get_best_capability
 from assay.training.recorded import RecordedRun
 from assay.verification import audit as module
 from assay.verification.audit import audit_run, bundle_tasks, choose_intervals, list_tasks

@@ -163,7 +163,7 @@ def _describe_not_proven(checked: Checked) -> list[str]:
     if checked.plan.seed_origin == "submitter":
         said.append("The seed was chosen by the submitter, who may have tried many.")
     said += _describe_unchecked_values(predicate)
-    return said + _NEVER_CLAIMED
+    return said + NEVER_CLAIMED
 
 
 def _describe_unchecked_values(predicate: Predicate) -> list[str]:
@@ -225,7 +225,7 @@ _UNCHECKED_START = {
     "initialised": "The starting weights were not recomputed from the seed.",
 }
 
-_NEVER_CLAIMED = [
+NEVER_CLAIMED = [
     "That the data or the program are benign.",
     "Who did the computing; that recorder and checker are different persons.",
     "That it was the first or only attempt.",

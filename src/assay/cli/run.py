@@ -1,4 +1,4 @@
-"""`assay run list|show|verify|audit|export`: recorded runs."""
+"""`assay run list|show|verify|audit|report|export`: recorded runs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "show": "print what a run says of itself, the level of evidence first",
             "verify": "check the structure of a run: every record, leaf, root and digest; no step is recomputed",
             "audit": "recompute a run, say what matches and what differs, and sign a certificate",
+            "report": "write a report of a run as one HTML file that needs nothing else",
             "export": "write the trained model as a canonical safetensors file",
         },
     )
     verbs["list"].add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="default: runs")
-    for name in ("show", "verify", "audit", "export"):
+    for name in ("show", "verify", "audit", "report", "export"):
         verbs[name].add_argument("run", type=Path, metavar="RUN", help="the folder of the run")
     _configure_audit(verbs["audit"])
+    _configure_report(verbs["report"])
     verbs["export"].add_argument("--out", type=Path, metavar="FILE", help="default: the run's name with .safetensors")
     for child in verbs.values():
         add_json(child)
@@ -60,12 +62,30 @@ def _configure_audit(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _configure_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: the run's name with .html")
+    parser.add_argument(
+        "--certificate", type=Path, metavar="FILE", help="show this certificate instead of those in the run's folder"
+    )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="FILE|KEY",
+        help="trust this key (64 hex digits) or the keys of this file beside your own trust store; may be repeated",
+    )
+
+
 def execute(arguments: argparse.Namespace) -> int:
     """Carry out the chosen verb and return 0; whatever does not hold is raised."""
     if arguments.verb == "audit":
         from assay.cli.run_audit import audit
 
         return audit(arguments)
+    if arguments.verb == "report":
+        from assay.cli.run_report import report
+
+        return report(arguments)
     verbs = {"list": _list, "show": _show, "verify": _verify, "export": _export}
     return verbs[arguments.verb](arguments)
 

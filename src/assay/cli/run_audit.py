@@ -90,7 +90,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _recompute(arguments: argparse.Namespace, seed: bytes, meter: Meter) -> tuple[Audit, AuditReport]:
     from assay.protocol.signatures import get_public_key
-    from assay.training.pytorch.profile import environment_for
+    from assay.training.profile_environment import environment_for
     from assay.training.signing import read_signature
     from assay.verification.audit import audit_run
     from assay.verification.audit_report import make_report

@@ -20,8 +20,9 @@ from typing import ClassVar
 from assay.errors import StorageError, UsageError
 from assay.protocol.encoding import bits_to_float
 from assay.storage.keyring import read_or_create_seed, read_public_key
+from assay.training.profile_environment import environment_for
 from assay.training.pytorch.backend import TorchBackend
-from assay.training.pytorch.profile import apply_profile, environment_for
+from assay.training.pytorch.profile import apply_profile
 from assay.training.recorded import RecordedRun
 from assay.verification.audit import Audit, audit_run
 from assay.verification.certify import certify, export_model, read_final

@@ -22,7 +22,8 @@ from assay.protocol.evidence.plan import DataSet, InitialisedStart, Metric
 from assay.protocol.evidence.program import STEP as STEP_PROGRAM
 from assay.protocol.evidence.program import Program
 from assay.protocol.evidence.randomness import INIT, STEP, derive_key
-from assay.protocol.hashing import compute_digest
+from assay.protocol.evidence.transcript import StepLeaf
+from assay.protocol.hashing import ZERO, compute_digest
 from assay.protocol.tags import SCALARS_ROW
 from assay.training.batches import compute_losses
 from assay.training.data_store import open_data
@@ -45,6 +46,22 @@ class StartDiffers(Refuted):
     """The initialiser gives another start than the run claims."""
 
     code: ClassVar[str] = "replay.start-differs"
+
+
+class StateUnfit(Refuted):
+    """A program needs a state that the run does not have at this step."""
+
+    code: ClassVar[str] = "replay.state-unfit"
+
+
+class StepImpossible(Refuted):
+    """A row names a program that is no training step, or scalars that do not fit it."""
+
+    code: ClassVar[str] = "replay.step-impossible"
+
+    def __init__(self, step: int, parts: tuple[str, ...]) -> None:
+        super().__init__(f"step {step} cannot be carried out", actual=", ".join(parts))
+        self.parts = parts
 
 
 class Backend(Protocol):
@@ -184,32 +201,57 @@ class Replayer:
         return found
 
     def _replay_step(self, row: Row) -> tuple[str, ...]:
+        leaf = row.leaf
+        try:
+            own = self.carry_out(row, leaf.previous)
+        except StepImpossible as error:
+            return error.parts
+        return tuple(name for name, field in _PARTS.items() if getattr(own, field) != getattr(leaf, field))
+
+    def carry_out(self, row: Row, previous: bytes) -> StepLeaf:
+        """Carry out the step of a row on the present state, and return the leaf that follows from computing it.
+
+        Args:
+            row: whose program and scalars are taken, and whether a state root is due.
+            previous: id of the leaf before.
+
+        Raises:
+            StepImpossible: the row names a program or scalars that no step can be made of.
+            StateUnfit: from the backend; the program needs another state.
+        """
         leaf, step = row.leaf, row.leaf.step
         batch = self.feed.get_batch(step)
         program = self._get_program(leaf.program)
         if program.kind != STEP_PROGRAM:
-            return ("program",)
+            raise StepImpossible(step, ("program",))
         scalars = np.frombuffer(row.scalars, dtype="<f8").tolist()
         if len(scalars) != program.scalars:
-            return ("scalars",)
+            raise StepImpossible(step, ("scalars",))
         key = derive_key(self.run.plan.seed, STEP, step)
         results = self.backend.run(program, batch.arrays, scalars, key)
-        loss_root, _ = compute_losses(results)
-        checks = {
-            "membership": (leaf.membership, batch.membership),
-            "content": (leaf.content, batch.content),
-            "scalars": (leaf.scalars, compute_digest(SCALARS_ROW, row.scalars)),
-            "loss": (leaf.loss, loss_root),
-        }
-        claimed = self.run.get_claimed_root(step)
-        if claimed is not None:
-            checks["state root"] = (claimed, self.backend.compute_roots().state_root)
-        return tuple(name for name, (expected, actual) in checks.items() if expected != actual)
+        return StepLeaf(
+            version=0,
+            step=step,
+            program=leaf.program,
+            previous=previous,
+            state_root=self.backend.compute_roots().state_root if leaf.state_root != ZERO else ZERO,
+            membership=batch.membership,
+            content=batch.content,
+            scalars=compute_digest(SCALARS_ROW, row.scalars),
+            loss=compute_losses(results)[0],
+            events=leaf.events,
+        )
 
     def _get_program(self, identity: bytes) -> Program:
         if identity not in self._programs:
             self._programs[identity] = self.run.read_program(identity)
         return self._programs[identity]
+
+
+_PARTS = {
+    "membership": "membership", "content": "content", "scalars": "scalars", "loss": "loss", "state root": "state_root",
+}  # fmt: skip
+"""The parts of a leaf that a replay compares, as people read them."""
 
 
 def verify_data(expected: DataSet, stored: DataSet, packed: PackedData) -> Hashes:

@@ -15,10 +15,27 @@ OUT_OF_MEMORY = "out of memory"
 
 
 class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`kind`: "start", "interval" or "evaluation"; `index`: which one, counted from 0."""
+    """What to recompute.
+
+    Attributes:
+        kind: "start", "interval" or "evaluation"; or "vote": an interval as a verifier recomputes it for a ledger.
+        index: which one, counted from 0.
+        key: of the work digest of a vote, 64 hex digits; empty otherwise.
+    """
 
     kind: str
     index: int
+    key: str = ""
+
+
+class VoteRoots(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What recomputing an interval for a vote gave, in hex; see `training.recompute.Computed`."""
+
+    start_root: str
+    end_root: str
+    leaves_size: int
+    leaves_root: str
+    work_digest: str
 
 
 class TensorDifference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +69,7 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         replays: how often it was carried out.
         seconds: time for the steps alone.
         tensors: differences at the end of the interval, the largest first.
+        vote: of a task of kind "vote" that matches or differs: what it gave.
     """
 
     kind: str
@@ -63,6 +81,7 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replays: int = 1
     seconds: float = 0.0
     tensors: tuple[TensorDifference, ...] = ()
+    vote: VoteRoots | None = None
 
 
 class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,14 +23,16 @@ from assay.protocol.evidence.program import INITIALISER
 from assay.protocol.evidence.program_cost import verify_cost
 from assay.protocol.hashing import ZERO
 from assay.training.data_store import open_data
-from assay.training.pytorch.backend import StateUnfit, TorchBackend
+from assay.training.pytorch.backend import TorchBackend
 from assay.training.pytorch.known_answer import compute_known_answer
 from assay.training.pytorch.profile import apply_profile, tune_allocator
+from assay.training.recompute import Recomputer
 from assay.training.recorded import RecordedRun
-from assay.training.replay import Difference, Replayer, StartDiffers, verify_data
+from assay.training.replay import Difference, Replayer, StartDiffers, StateUnfit, verify_data
+from assay.training.work_digest import WorkHasher
 from assay.verification.distances import compare_states
 from assay.verification.memory_bound import limit_memory
-from assay.verification.tasks import OUT_OF_MEMORY, Answer, Ready, Task, TensorDifference
+from assay.verification.tasks import OUT_OF_MEMORY, Answer, Ready, Task, TensorDifference, VoteRoots
 
 _LIKE_MACHINE = "audit on a machine like the one that recorded; `assay run show` prints its profile"
 _MORE_MEMORY = "give the workers more memory with --memory, or use fewer with --workers"
@@ -47,6 +49,7 @@ class Worker:
         self.backend = TorchBackend(self.run.start.aliases)
         self.replayer = Replayer(self.run, self.backend)
         self._position = -1
+        self._recomputer: Recomputer | None = None
 
     def check_machine(self) -> Ready:
         """Compare the known answers of all programs with those that the recorder's machine gave.
@@ -77,6 +80,8 @@ class Worker:
                 return self._check_start(task)
             if task.kind == "evaluation":
                 return self._check_evaluation(task)
+            if task.kind == "vote":
+                return self._recompute_for_vote(task)
             return self._check_interval(task)
         except (StartDiffers, StateUnfit) as error:
             return Answer(task.kind, task.index, "differs", detail=str(error)[:2000])
@@ -104,7 +109,7 @@ class Worker:
         if difference is None:
             return Answer("interval", task.index, "matches", seconds=seconds)
         if self._replay(first, last) != difference:
-            return Answer("interval", task.index, "failed", detail="two replays on this machine gave different results")
+            return Answer("interval", task.index, "failed", detail=_UNSTABLE)
         if difference.step <= first:
             return Answer(
                 "interval", task.index, "inconclusive", step=difference.step, parts=difference.parts, replays=2,
@@ -113,6 +118,27 @@ class Worker:
         return Answer(
             "interval", task.index, "differs", step=difference.step, parts=difference.parts, replays=2,
             seconds=seconds, tensors=self._measure_distance(difference.step, last),
+        )  # fmt: skip
+
+    def _recompute_for_vote(self, task: Task) -> Answer:
+        """Recompute an interval to its end whatever differs; twice before anything is called different."""
+        if self._recomputer is None:
+            hasher = WorkHasher()
+            backend = TorchBackend(self.run.start.aliases, hasher)
+            self._recomputer = Recomputer(Replayer(self.run, backend), hasher)
+        begun = time.perf_counter()
+        found, replays = self._recomputer.recompute(task.index, bytes.fromhex(task.key)), 1
+        if not found.matches:
+            again, replays = self._recomputer.recompute(task.index, bytes.fromhex(task.key)), 2
+            if again != found:
+                return Answer("vote", task.index, "failed", detail=_UNSTABLE)
+        vote = VoteRoots(
+            found.start_root.hex(), found.end_root.hex(), found.leaves.size, found.leaves.root.hex(),
+            found.work_digest.hex(),
+        )  # fmt: skip
+        return Answer(
+            "vote", task.index, "matches" if found.matches else "differs", step=found.step, replays=replays,
+            seconds=time.perf_counter() - begun, vote=vote,
         )  # fmt: skip
 
     def _replay(self, first: int, last: int) -> Difference | None:
@@ -159,6 +185,7 @@ class Worker:
         return Answer("evaluation", task.index, "matches")
 
 
+_UNSTABLE = "two replays on this machine gave different results"
 _START_DIFFERS = "the initialiser gives another start than the run claims"
 
 

@@ -15,6 +15,7 @@ from assay.errors import MalformedEvidence, Unproven
 from assay.protocol.encoding import decode, encode
 from assay.protocol.evidence.plan import Profile, Setting, compute_profile_id
 from assay.protocol.evidence.plan_rules import verify_profile
+from assay.training import profile_environment as environments
 from assay.training.pytorch import profile as profiles
 
 CHILD = """
@@ -148,11 +149,11 @@ def test_another_kind_is_unproven():
 def test_a_subprocess_can_have_other_vector_instructions():
     """A process started with `environment_for` has the instructions and threads of the profile; this one has not."""
     here = profiles.build_profile()
-    other = "DEFAULT" if torch.backends.cpu.get_cpu_capability() != "DEFAULT" else profiles.get_best_capability()
+    other = "DEFAULT" if torch.backends.cpu.get_cpu_capability() != "DEFAULT" else environments.get_best_capability()
     assert other != torch.backends.cpu.get_cpu_capability()
     profile = change(here, cpu__capability=other, threads="2")
-    assert run_child(profile, profiles.environment_for(profile)) == ["applied", other, 2]
-    code, text = run_child(profile, profiles.environment_for(here))
+    assert run_child(profile, environments.environment_for(profile)) == ["applied", other, 2]
+    code, text = run_child(profile, environments.environment_for(here))
     assert code == "profile.mismatch"
     assert f"cpu.capability={other}" in text
 
@@ -160,7 +161,7 @@ def test_a_subprocess_can_have_other_vector_instructions():
 def test_environment_holds_the_recorded_variables():
     """Variables are set as recorded and removed where the recording had none; others stay."""
     profile = change(profiles.build_profile(threads=2), env__MKL_CBWR="COMPATIBLE", env__ONEDNN_MAX_CPU_ISA="unset")
-    environment = profiles.environment_for(profile, {"ONEDNN_MAX_CPU_ISA": "SSE41", "PATH": "/bin"})
+    environment = environments.environment_for(profile, {"ONEDNN_MAX_CPU_ISA": "SSE41", "PATH": "/bin"})
     assert environment["MKL_CBWR"] == "COMPATIBLE"
     assert "ONEDNN_MAX_CPU_ISA" not in environment
     assert (environment["OMP_NUM_THREADS"], environment["MKL_NUM_THREADS"]) == ("2", "2")
@@ -169,9 +170,9 @@ def test_environment_holds_the_recorded_variables():
 
 def test_instructions_that_the_processor_lacks_are_refused_before_the_start(monkeypatch):
     """Torch believes ATEN_CPU_CAPABILITY without checking; such a process would be killed."""
-    monkeypatch.setitem(profiles._CAPABILITIES, "AVX512", ("avx512", lambda: False))
+    monkeypatch.setitem(environments._FLAGS, "AVX512", frozenset({"instructions of tomorrow"}))
     with pytest.raises(profiles.ProfileMismatch, match="cannot judge"):
-        profiles.environment_for(change(profiles.build_profile(), cpu__capability="AVX512"))
+        environments.environment_for(change(profiles.build_profile(), cpu__capability="AVX512"))
 
 
 def test_allocator_can_be_left_alone(monkeypatch):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from assay.errors import Refuted, UsageError
+from assay.errors import UsageError
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.model_state import AliasTable, TensorRecord
 from assay.protocol.evidence.plan import Metric
@@ -22,14 +21,9 @@ from assay.training.pytorch.initialiser import run_initialiser
 from assay.training.pytorch.interpreter import interpret
 from assay.training.pytorch.lower import DTYPES, get_type
 from assay.training.recorded import RecordedRun
-from assay.training.replay import Replayer
+from assay.training.replay import Replayer, StateUnfit
 from assay.training.state import NO_ALIASES, StateHasher, StateRoots, TensorLayout, hash_tensor
-
-
-class StateUnfit(Refuted):
-    """A program needs a state that the run does not have at this step."""
-
-    code: ClassVar[str] = "replay.state-unfit"
+from assay.training.work_digest import Observer
 
 
 def make_tensor(record: TensorRecord, data: bytes | bytearray | memoryview) -> torch.Tensor:
@@ -43,10 +37,12 @@ class TorchBackend:
 
     Args:
         aliases: the alias table of the run.
+        observer: sees values of each step while they are computed.
     """
 
-    def __init__(self, aliases: AliasTable = NO_ALIASES) -> None:
+    def __init__(self, aliases: AliasTable = NO_ALIASES, observer: Observer | None = None) -> None:
         self.aliases = aliases
+        self.observer = observer
         self.tensors: dict[tuple[int, str], torch.Tensor] = {}
         self._executors: dict[int, Executor] = {}  # by identity of its program, which it keeps alive
         self._hasher: StateHasher | None = None
@@ -101,10 +97,11 @@ class TorchBackend:
         if all(name in self.tensors for name in outputs):
             executor = self._executors.get(id(program))
             if executor is None:
-                executor = self._executors[id(program)] = Executor(program, state, fields)
+                executor = Executor(program, state, fields, self.observer)
+                self._executors[id(program)] = executor
             results: Sequence[torch.Tensor] = executor.run(fields, row, key)
         else:
-            changed, results = interpret(program, state, fields, row, key)
+            changed, results = interpret(program, state, fields, row, key, self.observer)
             born = {name: tensor.clone() for name, tensor in zip(outputs, changed, strict=True)}
             self._rebind({**self.tensors, **born})
         return [result.contiguous().numpy() for result in results]

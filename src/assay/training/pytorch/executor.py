@@ -33,9 +33,11 @@ from assay.training.pytorch.interpreter import (
     get_operator,
     iterate_results,
     make_constant,
+    make_observing,
 )
 from assay.training.pytorch.lower import DTYPES
 from assay.training.pytorch.schedule import Memory, compute_schedule, get_first_outputs, iterate_values
+from assay.training.work_digest import Observer
 
 _DRAWS: dict[str, Callable[..., Any]] = {
     "assay.bernoulli.default": draws.bernoulli,
@@ -76,8 +78,16 @@ def measure_strides(
 class _Source:
     """Builds the source of one program's function."""
 
-    def __init__(self, program: ir.Program, state: Sequence[torch.Tensor], strides: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        program: ir.Program,
+        state: Sequence[torch.Tensor],
+        strides: Sequence[Any],
+        observer: Observer | None = None,
+    ) -> None:
         self.program = program
+        self.watched = frozenset(observer.choose(program)) if observer is not None else frozenset()
+        self.observe = make_observing(observer) if observer is not None else None
         self.strides = strides
         self.types = ir.get_values(program)
         self.first = get_first_outputs(program)
@@ -118,6 +128,7 @@ class _Source:
                 self._emit_single(position, members[0])
             else:
                 self._emit_group(position, members)
+            self._emit_observed(members)
             self._drop(position)
         names = self._emit_write_back()
         results = ", ".join(names.get(number, self.names[number]) for number in self.program.results)
@@ -127,6 +138,13 @@ class _Source:
         exec(compile(source, "<assay step program>", "exec"), self.globals)
         step: Step = self.globals["step"]
         return step
+
+    def _emit_observed(self, members: tuple[int, ...]) -> None:
+        """Show chosen values as soon as they are there: their memory may be written over later."""
+        for index in members if self.watched else ():
+            for number in range(self.first[index], self.first[index] + len(self.program.nodes[index].outputs)):
+                if number in self.watched:
+                    self.lines.append(f"{self._bind_function('observe', self.observe)}({number}, {self.names[number]})")
 
     def _drop(self, position: int) -> None:
         names = [self.names[number] for number in self.drop_at.get(position, ())]
@@ -312,13 +330,20 @@ class Executor:
         program: a step whose state outputs are all among its state inputs, or an inference.
         state: one contiguous tensor per `program.state`; the program's home from now on.
         batch: tensors of the types of `program.batch`, used once to find strides.
+        observer: sees values of each step while they are computed.
     """
 
-    def __init__(self, program: ir.Program, state: Sequence[torch.Tensor], batch: Sequence[torch.Tensor]) -> None:
+    def __init__(
+        self,
+        program: ir.Program,
+        state: Sequence[torch.Tensor],
+        batch: Sequence[torch.Tensor],
+        observer: Observer | None = None,
+    ) -> None:
         self.program = program
         strides = measure_strides(program, state, batch)
         with torch.inference_mode(False):
-            self._step = _Source(program, state, strides).build()
+            self._step = _Source(program, state, strides, observer).build()
 
     def run(
         self, batch: Sequence[torch.Tensor], row: Sequence[float], key: tuple[int, int]

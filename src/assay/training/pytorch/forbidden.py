@@ -5,13 +5,33 @@ Source: `docs/explanation/recording.md`.
 
 from __future__ import annotations
 
+import argparse
+import ctypes
 import datetime as dt
+import decimal
+import fractions
+import logging
 import os
 import random
+import re
 import sys
+import threading
 import time
-from pathlib import Path
-from types import CodeType, FunctionType
+import uuid
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path, PurePath
+from types import (
+    CellType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    ModuleType,
+    SimpleNamespace,
+)
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +41,9 @@ from assay.errors import CaptureRefused
 
 RANDOM_CURE = (
     "draw with torch operators (torch.rand, torch.randn, dropout), which are recorded, or pass the values in the batch"
+)
+UNWATCHED_CURE = (
+    "keep the values that the step needs in attributes, in a short list, in a buffer of the model or in the batch"
 )
 CLOCK_CURE = "read the clock outside the step"
 CLOCKS = ("time", "time_ns", "perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns", "process_time")
@@ -32,6 +55,19 @@ _CLOCK_FUNCTIONS = frozenset(getattr(time, name) for name in CLOCKS)
 _SEEDING = (torch.seed, torch.set_rng_state, np.random.default_rng, os.urandom)
 _TORCH_SEEDING = frozenset({"manual_seed", "seed", "set_rng_state"})
 _RANDOM_MODULES = frozenset({"random", "secrets", "uuid", "numpy.random"})
+
+
+_OPEN_IN_TORCH = ("torch.distributions", "torch.optim.lr_scheduler")
+_BAGS = (SimpleNamespace, argparse.Namespace, threading.local)
+_C_DATA = ctypes.c_int.__mro__[-2]
+_CONTAINERS = (Mapping, AbstractSet, list, tuple, deque, BaseException)
+_UNCHANGING = (
+    bool, int, float, complex, str, bytes, range, slice, type(None), type(...), type(NotImplemented), re.Pattern,
+    dt.date, dt.time, dt.timedelta, dt.tzinfo, decimal.Decimal, fractions.Fraction, uuid.UUID, PurePath, property,
+    staticmethod, classmethod, CodeType, CellType, weakref.ref, ModuleType, MemberDescriptorType,
+    GetSetDescriptorType, type(threading.Lock()), type(threading.RLock()),
+    logging.Logger,
+)  # fmt: skip
 
 
 class StepRefused(CaptureRefused):
@@ -69,7 +105,33 @@ def get_objection(value: Any) -> tuple[str, str] | None:
         return f"calls {name}", "seed nothing in the step: the run's seed decides every draw"
     if module in ("secrets", "uuid") and callable(value):
         return f"draws from {module}", RANDOM_CURE
+    if _is_opaque(value):
+        return f"reads a {type(value).__name__}, whose contents cannot be watched", UNWATCHED_CURE
+    if type(value).__name__ == "Run" and type(value).__module__.startswith("assay."):
+        return "asks the run itself", "pass what depends on the step in the batch, or keep a counter in a buffer"
     return _get_torch_objection(value)
+
+
+def has_open_attributes(value: Any) -> bool:
+    """True for objects of the standard library and of torch whose attributes are watched like those of user classes."""
+    module = type(value).__module__
+    is_open = module.partition(".")[0] in sys.stdlib_module_names or module.startswith(_OPEN_IN_TORCH)
+    return is_open and hasattr(value, "__dict__") and not callable(value) and not isinstance(value, _UNCHANGING)
+
+
+def reads_its_own(value: Any) -> bool:
+    """True for an object of another's class, whose methods may read any attribute of it."""
+    return is_foreign(type(value).__module__) and not isinstance(value, _BAGS)
+
+
+def _is_opaque(value: Any) -> bool:
+    """True for objects of the standard library whose contents can change and are neither attributes nor elements."""
+    if isinstance(value, _C_DATA):
+        return True
+    if type(value).__module__.partition(".")[0] not in sys.stdlib_module_names or isinstance(value, _CONTAINERS):
+        return False
+    is_readable = callable(value) or hasattr(value, "__dict__") or hasattr(type(value), "__next__")
+    return not is_readable and not isinstance(value, _UNCHANGING)
 
 
 def _is_hashable_function(value: Any) -> bool:

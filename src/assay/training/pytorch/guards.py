@@ -22,6 +22,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as _module
 
+from assay.protocol.evidence.program import MAX_CONSTANT_BYTES
 from assay.training.pytorch.reachable import Reachable, Walk
 from assay.training.pytorch.scopes import MISSING, describe_changes, is_same_value, show
 
@@ -30,6 +31,17 @@ _ONE = 1.0
 _GLOBAL_HOOKS = tuple(name for name in vars(_module) if name.startswith("_global_") and name.endswith("_hooks"))
 _get_flags = attrgetter("requires_grad", "_backward_hooks", "_post_accumulate_grad_hooks")
 _get_version = attrgetter("_version")
+
+
+def _is_small(tensor: torch.Tensor) -> bool:
+    """True if a tensor may be a constant of a program, so that its bytes are compared: `.data` leaves no version."""
+    is_plain = tensor.device.type == "cpu" and tensor.layout == torch.strided
+    return is_plain and tensor.numel() * tensor.element_size() <= MAX_CONSTANT_BYTES
+
+
+def _get_bytes(tensor: torch.Tensor) -> bytes:
+    return bytes(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+
 
 MODES: tuple[tuple[str, Callable[[], Any]], ...] = (
     ("gradient mode", torch.is_grad_enabled),
@@ -70,6 +82,7 @@ class Guards:
         self._empty = [container for _, container in found.empty]
         self._parameters = [parameter for _, parameter in found.parameters]
         self._tensors = [tensor for _, tensor in found.tensors]
+        self._small = [tensor for tensor in self._tensors if _is_small(tensor)]
         self.refresh()
 
     def refresh(self) -> None:
@@ -79,6 +92,7 @@ class Guards:
         self._expected = self._read()
         self._flags = list(map(_get_flags, self._parameters))
         self._versions = list(map(_get_version, self._tensors))
+        self._bytes = list(map(_get_bytes, self._small))
         self._arrays = [array.tobytes() for _, array in self.found.arrays]
         self.modes = list(map(call, _MODE_READERS))
 
@@ -102,6 +116,7 @@ class Guards:
             and list(map(call, _MODE_READERS)) == self.modes
             and list(map(_get_flags, self._parameters)) == self._flags
             and list(map(_get_version, self._tensors)) == self._versions
+            and list(map(_get_bytes, self._small)) == self._bytes
             and all(space.keys().isdisjoint(names) for space, names, _ in self.found.absent)
             and [array.tobytes() for _, array in self.found.arrays] == self._arrays
         )
@@ -119,8 +134,9 @@ class Guards:
             for what, old, new in zip(("requires_grad", "hooks", "hooks"), flags, _get_flags(parameter), strict=True):
                 if old is not new and old != new:
                     lines.append(f"{what} of {label}: {show(old)} -> {show(new)}")
+        changed = [id(t) for t, data in zip(self._small, self._bytes, strict=True) if _get_bytes(t) != data]
         for (label, tensor), version in zip(self.found.tensors, self._versions, strict=True):
-            if tensor._version != version:
+            if tensor._version != version or id(tensor) in changed:
                 lines.append(f"{label}: a tensor outside the models was written (make it a buffer, or pass its module)")
         for space, names, label in self.found.absent:
             lines += [

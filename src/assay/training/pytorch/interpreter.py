@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,9 @@ from assay.protocol.encoding import bits_to_float
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.operators import OPERATORS
 from assay.training.pytorch import draws
+from assay.training.pytorch.home import get_bytes
 from assay.training.pytorch.lower import DTYPES, get_type
+from assay.training.work_digest import Observer
 
 MEMORY_FORMATS = {
     "contiguous_format": torch.contiguous_format,
@@ -86,6 +88,7 @@ def interpret(
     batch: Sequence[torch.Tensor],
     row: Sequence[float],
     key: tuple[int, int],
+    observer: Observer | None = None,
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Run a program; inputs are not changed.
 
@@ -95,6 +98,7 @@ def interpret(
         batch: one tensor per `program.batch`, contiguous.
         row: the scalars as Python floats, length `program.scalars`.
         key: Philox key of the step.
+        observer: sees values while they are computed.
 
     Returns:
         The new tensors in the order of `program.state_outputs`, and the results.
@@ -112,8 +116,20 @@ def interpret(
             outputs = iterate_results(operator(*arguments, **keywords))
             check_types(node, outputs)
             values.extend(outputs)
+        for number in observer.choose(program) if observer is not None else ():
+            make_observing(observer)(number, values[number])
         changed = [values[output.value].contiguous() for output in program.state_outputs]
         return changed, [values[number] for number in program.results]
+
+
+def make_observing(observer: Observer | None) -> Callable[[int, torch.Tensor], None]:
+    """Return what shows the bytes of a tensor to an observer."""
+
+    def observe(number: int, tensor: torch.Tensor) -> None:
+        if observer is not None:
+            observer.observe(number, get_bytes(tensor.contiguous()).data)
+
+    return observe
 
 
 def check_inputs(program: ir.Program, state: Sequence[torch.Tensor], batch: Sequence[torch.Tensor]) -> None:

@@ -20,57 +20,29 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
 
-from assay.errors import MalformedEvidence, Unproven
 from assay.protocol.evidence.plan import Profile, Setting
-
-KIND = "pinned"
-INFORMATIONAL = "about."
-"""Prefix of the names of settings that are recorded and never compared."""
-
-UNSET = "unset"
-"""Stands for an environment variable that does not exist."""
-
-VARIABLES = (
-    "MKL_CBWR",
-    "MKL_DEBUG_CPU_TYPE",
-    "MKL_DYNAMIC",
-    "MKL_ENABLE_INSTRUCTIONS",
-    "ONEDNN_DEFAULT_FPMATH_MODE",
-    "ONEDNN_MAX_CPU_ISA",
-    "DNNL_DEFAULT_FPMATH_MODE",
-    "DNNL_MAX_CPU_ISA",
-    "NPY_DISABLE_CPU_FEATURES",
-    "OMP_DYNAMIC",
+from assay.training.profile_environment import (
+    ENVIRONMENT,
+    INFORMATIONAL,
+    KIND,
+    UNSET,
+    VARIABLES,
+    ProfileMismatch,
+    read_profile,
 )
-"""Environment variables by which vendor libraries choose other code; read once, when a process starts."""
-
-_CAPABILITIES: dict[str, tuple[str, Callable[[], bool]]] = {
-    "DEFAULT": ("default", lambda: True),
-    "AVX2": ("avx2", lambda: bool(torch.cpu._is_avx2_supported())),
-    "AVX512": ("avx512", lambda: bool(torch.cpu._is_avx512_supported())),
-}
-"""Name as torch reports it: value of ATEN_CPU_CAPABILITY, and whether this processor has the instructions."""
 
 _DTYPES = {str(dtype): dtype for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)}
-_ENVIRONMENT = "env."
 _PRECISIONS = ("conv", "matmul", "rnn")
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _OLD_MMAP_LIMIT = 32 * 1024 * 1024
-
-
-class ProfileMismatch(Unproven):
-    """This process cannot compute under a profile; nothing is found for or against the run."""
-
-    code: ClassVar[str] = "profile.mismatch"
 
 
 def is_flushing_denormals() -> bool:
@@ -121,7 +93,7 @@ def get_settings() -> dict[str, str]:
     for name in _PRECISIONS:
         settings[f"mkldnn.{name}_precision"] = torch._C._get_fp32_precision_getter("mkldnn", name)
     for name in VARIABLES:
-        settings[_ENVIRONMENT + name] = os.environ.get(name, UNSET)
+        settings[ENVIRONMENT + name] = os.environ.get(name, UNSET)
     return {name: _to_ascii(value) for name, value in settings.items()}
 
 
@@ -137,23 +109,6 @@ def build_profile(*, threads: int = 1, mkldnn: bool = True) -> Profile:
     settings = get_settings()
     settings |= {"threads": str(threads), "mkldnn": str(mkldnn), "flush_denormal": "False"}
     return Profile(0, KIND, tuple(Setting(name, settings[name]) for name in sorted(settings)))
-
-
-def read_profile(profile: Profile) -> dict[str, str]:
-    """Return the settings of a profile by name.
-
-    Raises:
-        ProfileMismatch: another kind of profile.
-        MalformedEvidence: names that are not sorted and unique.
-    """
-    if profile.kind != KIND:
-        raise ProfileMismatch(
-            f"profile of kind {profile.kind!r}", expected=KIND, next_step="use a version of assay that knows this kind"
-        )
-    names = [setting.name for setting in profile.settings]
-    if names != sorted(set(names)):
-        raise MalformedEvidence("the settings of a profile are not sorted by unique names")
-    return {setting.name: setting.value for setting in profile.settings}
 
 
 def get_differences(profile: Profile) -> list[tuple[str, str, str]]:
@@ -223,44 +178,6 @@ def use_profile(profile: Profile) -> Iterator[None]:
         yield
     finally:
         _apply_settings(before)
-
-
-def environment_for(profile: Profile, base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the complete environment in which a subprocess can have this profile.
-
-    Args:
-        profile: the profile.
-        base: the environment to start from; None: that of this process.
-
-    Raises:
-        ProfileMismatch: vector instructions that this processor lacks (torch would not check, and be killed).
-        MalformedEvidence: a profile that is not in its one form.
-    """
-    settings = read_profile(profile)
-    environment = dict(os.environ if base is None else base)
-    capability = settings.get("cpu.capability", "absent")
-    name, is_supported = _CAPABILITIES.get(capability, ("", lambda: False))
-    if not is_supported():
-        raise ProfileMismatch(
-            "this machine cannot judge this profile",
-            expected=f"cpu.capability={capability}",
-            actual=f"a processor with at most {get_best_capability()}",
-            next_step="use a machine with these instructions",
-        )
-    environment["ATEN_CPU_CAPABILITY"] = name
-    environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = settings.get("threads", "1")
-    for variable in VARIABLES:
-        value = settings.get(_ENVIRONMENT + variable, UNSET)
-        if value == UNSET:
-            environment.pop(variable, None)
-        else:
-            environment[variable] = value
-    return environment
-
-
-def get_best_capability() -> str:
-    """Return the widest vector instructions of this processor that torch has kernels for, as torch names them."""
-    return [name for name, (_, is_supported) in _CAPABILITIES.items() if is_supported()][-1]
 
 
 def tune_allocator() -> bool:

@@ -12,34 +12,35 @@ Source: `docs/explanation/recording.md`.
 
 from __future__ import annotations
 
-import argparse
 import dis
 import functools
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler
 
 from assay.training.pytorch import code_reading, forbidden, scopes
 from assay.training.pytorch.forbidden import StepRefused
 from assay.training.pytorch.scopes import MISSING, Scope
 
-MAX_DEPTH, MAX_ITEMS, MAX_SCOPES, MAX_ARRAY_BYTES = 4, 4096, 20_000, 4096
+MAX_DEPTH, MAX_ITEMS, MAX_SCOPES, MAX_ARRAY_BYTES = 6, 4096, 20_000, 65536
 
 _BASE_MODULE = frozenset(nn.Module().__dict__)
 _HOOKS = tuple(name for name in nn.Module().__dict__ if name.endswith("_hooks") and "state_dict" not in name)
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, np.generic, range)
-_DATA_CLASSES = (SimpleNamespace, argparse.Namespace, LRScheduler)
+_MEMOISED = type(functools.lru_cache(bool))
 _CALLED_BY_LANGUAGE = frozenset(
     {"__call__", "__getitem__", "__len__", "__iter__", "__enter__", "__exit__", "__getattr__"}
 )
-_READ_ANYTHING = frozenset({"getattr", "vars", "__dict__"})
+_READ_ANYTHING = frozenset({"getattr", "vars", "__dict__", "__getattribute__", "attrgetter", "methodcaller"})
+ALL_SETTINGS = "values"
+"""A name in code that reads the values of a group whatever their names."""
+
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "LOAD_DEREF", "STORE_DEREF"})
 
 
@@ -112,6 +113,8 @@ class Walk:
         self._globals: dict[int, tuple[dict[str, Any], set[str], str]] = {}
         self._doubtful: list[tuple[str, str, tuple[str, str]]] = []
         self._work: deque[Callable[[], None]] = deque()
+        self._attribute: str | None = None  # of the value whose visit begins
+        self._settings: set[str] = set()  # texts in code that reads the settings of optimizers
 
     def run(self, roots: Iterable[tuple[str, Any]]) -> Reachable:
         """Walk from the named roots and return what was found.
@@ -127,6 +130,7 @@ class Walk:
             self._work.popleft()()
         self._guard_globals()
         self._guard_objects()
+        self._guard_settings()
         for name, label, (reason, cure) in self._doubtful:
             if name in self._names:
                 raise StepRefused(f"{label}: the step {reason}", next_step=cure)
@@ -152,9 +156,10 @@ class Walk:
             return
         for kinds, visit in self._VISITORS:
             if isinstance(value, kinds):
+                self._attribute = attribute
                 visit(self, value, label, where, depth)
                 return
-        if not forbidden.is_foreign(type(value).__module__) or isinstance(value, _DATA_CLASSES):
+        if not forbidden.is_foreign(type(value).__module__) or forbidden.has_open_attributes(value):
             self._visit_object(value, label, where, depth)
 
     def _object(self, label: str, where: _Where, objection: tuple[str, str], attribute: str | None) -> None:
@@ -171,11 +176,12 @@ class Walk:
         elif id(value) not in self.state:
             self.found.tensors.append((label, value))
 
-    def _visit_array(self, value: np.ndarray, label: str, _where: _Where, _depth: int) -> None:
-        if value.nbytes <= MAX_ARRAY_BYTES:
+    def _visit_array(self, value: np.ndarray, label: str, where: _Where, _depth: int) -> None:
+        if value.nbytes <= MAX_ARRAY_BYTES and not value.dtype.hasobject:
             self.found.arrays.append((label, value))
         else:
-            self.found.notes.append(f"{label}: a numpy array of {value.nbytes} bytes is not watched for changes")
+            what = f"reads a numpy array of {value.nbytes} bytes, which is not watched"
+            self._object(label, where, (what, forbidden.UNWATCHED_CURE), self._attribute)
 
     def _visit_module(self, module: nn.Module, label: str, where: _Where, depth: int) -> None:
         self.found.modules.append((label + ".{}", module))
@@ -215,7 +221,10 @@ class Walk:
 
     def _visit_container(self, value: Any, label: str, where: _Where, depth: int) -> None:
         if len(value) > MAX_ITEMS or depth > MAX_DEPTH:
-            self.found.notes.append(f"{label}: a {type(value).__name__} of {len(value)} elements is not watched inside")
+            what = f"reads a {type(value).__name__} of {len(value)} elements, {depth} levels deep, that is not watched"
+            self._object(
+                label, where, (what, forbidden.UNWATCHED_CURE), self._attribute if depth <= MAX_DEPTH else None
+            )
             self.found.scopes.append(Scope(label + ": length", lambda: (len(value),), lambda: [("length", len(value))]))
             return
         if isinstance(value, Mapping):
@@ -235,13 +244,14 @@ class Walk:
             self.found.notes.append(f"{label}: too deep to be watched")
             return
         own = getattr(value, "__dict__", None)
-        if own is not None and isinstance(value, LRScheduler):  # its own code is not followed: it may read anything
+        is_closed = forbidden.reads_its_own(value)  # its own code is not followed: it may read anything
+        if own is not None and is_closed:
             self._add(own, label + ".{}")
         elif own is not None:
             self._objects.append((own, label + ".{}"))
         for name, item in (own or {}).items():
             visit = functools.partial(self._visit, item, f"{label}.{name}", where, depth + 2, name)
-            if name in self._names or isinstance(value, LRScheduler):
+            if name in self._names or is_closed:
                 visit()
             else:
                 self._waiting[name].append(visit)
@@ -293,6 +303,9 @@ class Walk:
         if isinstance(value, MethodType):
             self._visit(value.__func__, label, where, depth)
             self._visit(value.__self__, f"{label}.__self__", where, depth)
+        elif isinstance(value, _MEMOISED):
+            self.found.scopes.append(scopes.scope_of_memory(value, label))
+            self._visit(value.__wrapped__, label, where, depth)
         elif isinstance(value, functools.partial):
             self._visit(value.func, label, where, depth)
             self._visit(value.args, f"{label}.args", where, depth)
@@ -347,6 +360,9 @@ class Walk:
             self._follow(value, name, chain, where)
         for name in code.co_names:
             self._learn_name(name)
+        if "param_groups" in code.co_names:
+            self._settings |= {value for value in code.co_consts if isinstance(value, str)}
+            self._settings |= {ALL_SETTINGS} & {*code.co_names}
 
     def _guard_globals(self) -> None:
         for space, names, file in self._globals.values():
@@ -356,6 +372,16 @@ class Walk:
             absent = frozenset(names.difference(present))
             if absent:
                 self.found.absent.append((space, absent, f"global {{}} ({file})"))
+
+    def _guard_settings(self) -> None:
+        """Guard the rates that code reads by name: what it makes of them does not come from the scalars row."""
+        for label, optimizer in self.found.optimizers:
+            for index, group in enumerate(optimizer.param_groups):
+                rates = [name for name, value in group.items() if name != "params" and _is_rate(value)]
+                read = [name for name in rates if name in self._settings or ALL_SETTINGS in self._settings]
+                if read:
+                    place = f"{label}.param_groups[{index}]"
+                    self.found.scopes.append(scopes.scope_of_keys(group, read, place + "['{}']"))
 
     def _guard_objects(self) -> None:
         """Guard the attributes of plain objects whose names occur in code that was reached."""
@@ -392,7 +418,7 @@ class Walk:
         (torch.optim.Optimizer, _visit_optimizer),
         (np.ndarray, _visit_array),
         (FunctionType, _visit_function),
-        ((MethodType, functools.partial), _visit_callable),
+        ((MethodType, functools.partial, _MEMOISED), _visit_callable),
         (type, _visit_named_class),
         ((Mapping, list, tuple, set, frozenset, deque), _visit_container),
     )

@@ -146,6 +146,19 @@ def scope_of_cells(cells: list[CellType], names: list[str], label: str) -> Scope
     return Scope(label, partial(map, attrgetter("cell_contents"), cells), list_items)
 
 
+MEMOISED = "memoised function "
+
+
+def scope_of_memory(function: Any, label: str) -> Scope:
+    """What a memoised function remembers: emptied, it may give other values."""
+
+    def list_items() -> Items:
+        found = function.cache_info()
+        return [("misses", found.misses), ("size", found.currsize)]
+
+    return Scope(f"{MEMOISED}{label}: {{}}", lambda: [value for _, value in list_items()], list_items)
+
+
 def _read_cell(cell: CellType) -> Any:
     try:
         return cell.cell_contents

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
+from torch.utils.data import DataLoader
 
 from assay.errors import CaptureRefused, UsageError
 from assay.protocol.evidence.order import SEQUENTIAL, SHUFFLE
@@ -39,6 +40,7 @@ from assay.training.pytorch.measuring import measure
 from assay.training.pytorch.profile import tune_allocator
 from assay.training.pytorch.schedulers import find_schedulers, restore_settings, save_settings
 from assay.training.pytorch.step_runner import GraphDiffers, Outcome, StepRunner
+from assay.training.pytorch.takeover import choose_settings
 from assay.training.recorder import RunRecorder, StepResult, keep_loss
 from assay.training.signing import sign_closing
 from assay.training.state import StateRoots
@@ -161,38 +163,53 @@ class Run:
         self._initialiser = self._initialiser or InitialiserTape(self._seed)
         return self._initialiser
 
-    def loader(self, dataset: MapDataset, *, batch_size: int, shuffle: bool = True, drop_last: bool = False) -> Loader:
+    def loader(
+        self,
+        dataset: MapDataset | DataLoader[Any],
+        *,
+        batch_size: int | None = None,
+        shuffle: bool | None = None,
+        drop_last: bool | None = None,
+    ) -> Loader:
         """Commit to a data set and return the loader that fixes its order.
 
         Args:
-            dataset: map-style; what `dataset[i]` returns is committed and stored in the run.
+            dataset: map-style; what `dataset[i]` returns is committed and stored in the run. Or a `DataLoader` over
+                one, whose other arguments are taken over.
             batch_size: samples a batch.
-            shuffle: whether the order of each epoch is drawn from the seed.
-            drop_last: whether a last batch that is not full is left out.
+            shuffle: whether the order of each epoch is drawn from the seed; None: yes.
+            drop_last: whether a last batch that is not full is left out; None: no.
 
         Raises:
+            LoaderRefused: a `DataLoader` that does something of its own.
             UnusableDataset, UnsupportedSample, RandomTransform, RaggedData: with the cure.
         """
         if self._loader is not None:
             raise WrongOrder("run.loader was called twice", expected="one training set")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise UsageError("batch_size is a number of at least 1", actual=repr(batch_size))
+        settings = choose_settings(dataset, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
         data = commit_dataset(
-            dataset, check_seed=secrets.token_bytes(32), to_array=to_array, arrays=get_whole_arrays(dataset)
+            settings.dataset,
+            check_seed=secrets.token_bytes(32),
+            to_array=to_array,
+            arrays=get_whole_arrays(settings.dataset),
         )
-        self._last_batch = "drop" if drop_last else "keep"
-        self._order_version = SHUFFLE if shuffle else SEQUENTIAL
+        self._last_batch = "drop" if settings.drop_last else "keep"
+        self._order_version = SHUFFLE if settings.shuffle else SEQUENTIAL
         feed = Feed(
             data.packed,
             data.leaf_hashes,
             seed=self._seed,
             order_version=self._order_version,
-            batch_size=batch_size,
+            batch_size=settings.batch_size,
             last_batch=self._last_batch,
         )
         data.packed.gather(np.zeros(1, np.int64))
         if feed.per_epoch < 1:
-            raise UsageError("an epoch has no batch", expected=f"at least {batch_size} samples", actual=len(dataset))
+            raise UsageError(
+                "an epoch has no batch",
+                expected=f"at least {settings.batch_size} samples",
+                actual=len(settings.dataset),
+            )
         self._loader = Loader(data, feed, self._begin_batch)
         return self._loader
 

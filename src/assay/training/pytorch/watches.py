@@ -21,7 +21,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from assay.training.pytorch.forbidden import CLOCK_CURE, CLOCKS, RANDOM_CURE, StepRefused
 from assay.training.pytorch.guards import Guards
-from assay.training.pytorch.scopes import Items, describe_changes
+from assay.training.pytorch.outside_calls import watch_outside_calls
+from assay.training.pytorch.scopes import MEMOISED, Items, describe_changes
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[2])
 _LIBRARIES = (
@@ -93,7 +94,8 @@ def watch_python_randomness() -> Iterator[None]:
                 original = getattr(module, name)
                 originals.append((module, name, original))
                 setattr(module, name, _guard_call(original, reason.format(name), cure, thread))
-        yield
+        with watch_outside_calls():
+            yield
     finally:
         for module, name, original in reversed(originals):
             setattr(module, name, original)
@@ -119,7 +121,7 @@ def watch_side_effects(guards: Guards) -> Iterator[None]:
     try:
         yield
         exempt = _get_exempt_lines(guards)
-        lines = [line for line in guards.describe_change() if not line.startswith(exempt)]
+        lines = [line for line in guards.describe_change() if not line.startswith((*exempt, MEMOISED))]
         lines += describe_changes("{}", rates, _get_rates(guards))
     finally:
         guards.refresh()
