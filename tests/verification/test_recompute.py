@@ -6,6 +6,7 @@ import msgspec
 import pytest
 import torch
 
+from assay.errors import UsageError
 from assay.protocol.evidence.plan_rules import verify_closing_record
 from assay.protocol.evidence.program import INFERENCE, STEP
 from assay.protocol.evidence.votes import compute_work_key
@@ -72,7 +73,12 @@ def test_honest_intervals_match(honest):
         assert before.end_root == after.start_root
     assert found[-1].end_root == recomputer.run.closing.final_state
     assert {computed.leaves.size for computed in found} == {runs.LENGTH}
-    assert recomputer.recompute_start() == recomputer.run.start.state_root
+    assert recomputer.check_start(KEY).end_root == recomputer.run.start.state_root
+    assert recomputer.check_metrics(KEY).matches
+    assert recomputer.answer(runs.INTERVALS, KEY) == recomputer.check_start(KEY)
+    assert recomputer.answer(runs.INTERVALS + 1, KEY) == recomputer.check_metrics(KEY)
+    with pytest.raises(UsageError):
+        recomputer.answer(runs.INTERVALS + 2, KEY)
     assert recomputer.measure() == recomputer.run.closing.evaluations
 
 
@@ -180,7 +186,9 @@ def test_other_metrics_are_told(honest, tmp_path):
 
     runs.change_closing(path, improve)
     recomputer = open_recomputer(path)
-    assert recomputer.measure() == open_recomputer(honest).measure() != recomputer.run.closing.evaluations
+    right = open_recomputer(honest).check_metrics(KEY)
+    assert not recomputer.check_metrics(KEY).matches
+    assert recomputer.check_metrics(KEY).end_root == right.end_root
 
 
 def test_another_start_is_told(honest, tmp_path):

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from assay.errors import UsageError
 from assay.protocol import tags
 from assay.protocol.evidence.model_state import compute_state_root
 from assay.protocol.evidence.plan import Evaluation
 from assay.protocol.evidence.transcript import StartLeaf, compute_start_id, compute_step_id
+from assay.protocol.evidence.votes import METRICS_CHECK, START_CHECK, compute_metrics_digest
 from assay.protocol.hashing import ZERO
 from assay.protocol.merkle import MerkleRoot, compute_data_root
 from assay.training.data_store import open_data
@@ -60,6 +62,25 @@ class Recomputer:
         self.hasher = hasher
         self._claimed = self.run.leaf_ids
         self._own = b""  # id of the last own leaf
+
+    def answer(self, number: int, key: bytes) -> Computed:
+        """Return what an interval, or one of the two checks that follow the last one, gives.
+
+        Args:
+            number: of the interval, or N + `START_CHECK`, or N + `METRICS_CHECK`.
+            key: of the verifier's work digests, 32 bytes.
+
+        Raises:
+            UsageError: no such number.
+        """
+        intervals = self.run.intervals
+        if number == intervals + START_CHECK:
+            return self.check_start(key)
+        if number == intervals + METRICS_CHECK:
+            return self.check_metrics(key)
+        if not 0 <= number < intervals:
+            raise UsageError("no such interval", expected=f"0 to {intervals + METRICS_CHECK}", actual=number)
+        return self.recompute(number, key)
 
     def recompute(self, index: int, key: bytes) -> Computed:
         """Return what interval `index` gives, from the last stored state at or before its start (WRK-5).
@@ -112,17 +133,27 @@ class Recomputer:
         digest = self.hasher.finish()
         return Computed(start_root, end_root, list_leaves(leaves), digest, not differs, max(differs, 0))
 
-    def recompute_start(self) -> bytes:
-        """Return the state root of the start that the initialiser makes (WRK-7).
+    def check_start(self, key: bytes) -> Computed:
+        """Return what the initialiser gives: its state root as end root (WRK-7).
 
         Raises:
             StartMissing: no program makes the start.
         """
         records, _ = self.replayer.make_start()
-        return compute_state_root(records, self.run.start.aliases)
+        root = compute_state_root(records, self.run.start.aliases)
+        return self._answer_check(key, root, matches=root == self.run.start.state_root)
+
+    def check_metrics(self, key: bytes) -> Computed:
+        """Return what measuring gives: the digest of all evaluations as end root (WRK-7)."""
+        found = self.measure()
+        return self._answer_check(key, compute_metrics_digest(found), matches=found == self.run.closing.evaluations)
+
+    def _answer_check(self, key: bytes, root: bytes, *, matches: bool) -> Computed:
+        self.hasher.begin(key)
+        return Computed(ZERO, root, list_leaves([]), self.hasher.finish(), matches)
 
     def measure(self) -> tuple[Evaluation, ...]:
-        """Return the evaluations of the closing record with the metrics that recomputing gives (WRK-7)."""
+        """Return the evaluations of the closing record with the metrics that recomputing gives."""
         found = []
         for evaluation in self.run.closing.evaluations:
             position, root, differs = self._load(evaluation.step)

@@ -16,18 +16,16 @@ from typing import ClassVar, Protocol
 from assay.errors import AssayError, Refuted, StorageError
 from assay.protocol.contracts.submission_bodies import SubmitRun
 from assay.protocol.encoding import decode
-from assay.protocol.evidence.bundle import Manifest
+from assay.protocol.evidence.bundle import Bundle, CheckpointList
 from assay.protocol.evidence.model_state import compute_state_root
 from assay.protocol.evidence.package import (
-    MAX_INDEX_BYTES,
+    MAX_BUNDLE_BYTES,
     ChunkDiffers,
     EntryRefused,
-    PackageIndex,
-    get_chunk_length,
+    compute_bundle_bytes,
+    open_bundle,
     verify_checkpoints,
     verify_chunk,
-    verify_index,
-    verify_manifest,
 )
 from assay.protocol.evidence.plan import InitialisedStart, compute_closing_id
 from assay.protocol.evidence.transcript import StepParts
@@ -39,10 +37,8 @@ from assay.storage.step_rows import MAX_ROW_BYTES
 from assay.training.recorded import RecordedRun
 from assay.training.signing import read_signature
 from assay.verification.certify import export_model, read_final
-from assay.verification.package import StateHeader, compute_package_length
+from assay.verification.package import StateHeader
 from assay.verification.structure import verify_structure
-
-MAX_HEAD_BYTES = 8192
 
 _OBJECTS = {"plan": "plan.bin", "profile": "profile.bin", "start": "start.bin", "closing": "closing.bin",
             "signature": "signature.bin"}  # fmt: skip
@@ -93,7 +89,7 @@ class Fetcher:
         progress: is told how many bytes are done, of how many.
 
     Raises:
-        MalformedEvidence: the index is not one, or not the committed one.
+        MalformedEvidence: the bundle is not one, or not the committed one.
         PackageTooLarge: more bytes than allowed.
     """
 
@@ -117,20 +113,17 @@ class Fetcher:
                 expected=f"at most {max_bytes} bytes",
                 actual=submitted.bundle_bytes,
             )
-        head = source.fetch(submitted.bundle, MAX_HEAD_BYTES)
-        if len(head) > MAX_HEAD_BYTES or compute_bulk_digest(head) != submitted.bundle:
-            raise ChunkDiffers("the head of the package is another", expected=submitted.bundle.hex())
-        chunks = decode(head, Manifest, max_bytes=MAX_HEAD_BYTES)
-        verify_manifest(chunks, "the index")
-        if chunks.length > MAX_INDEX_BYTES:
-            raise EntryRefused("the index is too long", expected=f"at most {MAX_INDEX_BYTES}", actual=chunks.length)
-        self.index = decode(b"".join(self._fetch(chunks)), PackageIndex)
-        verify_index(self.index)
-        verify_checkpoints(self.index, submitted.checkpoints)
-        self._chunks = {entry.name: entry.manifest for entry in self.index.entries}
-        self.length = compute_package_length(self.index)
+        data = source.fetch(submitted.bundle, MAX_BUNDLE_BYTES)
+        if len(data) > MAX_BUNDLE_BYTES or compute_bulk_digest(data) != submitted.bundle:
+            raise ChunkDiffers("the bundle is another", expected=submitted.bundle.hex())
+        bundle = decode(data, Bundle, max_bytes=MAX_BUNDLE_BYTES)
+        self._blobs = open_bundle(bundle)
+        self.length = compute_bundle_bytes(bundle)
         if self.length != submitted.bundle_bytes:
             raise EntryRefused("a package of another length", expected=submitted.bundle_bytes, actual=self.length)
+        listed = b"".join(self._stream("checkpoints"))
+        self.checkpoints = decode(listed, CheckpointList).checkpoints
+        verify_checkpoints(self.checkpoints, submitted.checkpoints, self._blobs)
 
     def write(self, target: Path, is_wanted: Callable[[int], bool] = lambda _: True) -> None:
         """Write the run into a new folder, and check that it is the one that was committed to.
@@ -147,7 +140,7 @@ class Fetcher:
             with RunDirectory.create(target, files=ScratchFiles(), background=False) as run:
                 self._write_records(run)
                 self._write_rows(run)
-                for checkpoint in self.index.checkpoints:
+                for checkpoint in self.checkpoints:
                     if checkpoint.manifest != ZERO and is_wanted(checkpoint.step):
                         self._write_state(run, checkpoint.step, checkpoint.state_root)
             self._verify_facts(target)
@@ -155,21 +148,17 @@ class Fetcher:
             shutil.rmtree(target, ignore_errors=True)
             raise
 
-    def _fetch(self, chunks: Manifest) -> Iterator[bytes]:
-        """Yield the verified chunks of a blob."""
-        for position, digest in enumerate(chunks.chunks):
-            data = self.source.fetch(digest, get_chunk_length(chunks, position))
-            verify_chunk(chunks, position, data)
-            yield data
-
     def _stream(self, name: str) -> Iterator[bytes]:
-        for data in self._fetch(self._chunks[name]):
+        """Yield the verified chunks of a blob."""
+        for entry in self._blobs[name]:
+            data = self.source.fetch(entry.digest, entry.nbytes)
+            verify_chunk(entry, data)
             self._done += len(data)
             self._progress(self._done, self.length)
             yield data
 
     def _write_records(self, run: RunDirectory) -> None:
-        for name in self._chunks:
+        for name in self._blobs:
             folder, _, rest = name.rpartition("/")
             if name in _OBJECTS:
                 run.write_object(_OBJECTS[name], b"".join(self._stream(name)))
@@ -177,7 +166,7 @@ class Fetcher:
                 run.write_object(f"programs/{rest}.bin", b"".join(self._stream(name)))
             elif rest == "manifest":
                 run.write_object(f"{folder}.bin", b"".join(self._stream(name)))
-            elif folder not in {"", "state"}:
+            elif folder not in {"", "state"}:  # an array of a data set
                 run.fields.put(f"{folder}.{rest}", self._stream(name))
 
     def _write_rows(self, run: RunDirectory) -> None:
@@ -238,7 +227,7 @@ class Fetcher:
 
     def _verify_states(self, run: RecordedRun) -> None:
         """Compare the list of checkpoints with the transcript, and what is stored with what must be (PKG-6, PKG-9)."""
-        length, checkpoints = run.plan.interval_length, self.index.checkpoints
+        length, checkpoints = run.plan.interval_length, self.checkpoints
         derived = [(step, run.get_claimed_root(step)) for step in [*range(0, run.steps, length), run.steps]]
         if [(checkpoint.step, checkpoint.state_root) for checkpoint in checkpoints] != derived:
             raise FactsContradicted("the list of checkpoints is not that of the transcript")

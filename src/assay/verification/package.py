@@ -7,7 +7,7 @@ Source: `spec/submission-package.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,15 +16,25 @@ import msgspec
 from assay.errors import UsageError
 from assay.protocol.contracts.submission_bodies import SubmitRun
 from assay.protocol.encoding import Record, encode
+from assay.protocol.evidence.bundle import (
+    Bundle,
+    BundleEntry,
+    CheckpointList,
+    compute_checkpoints,
+    compute_manifest_id,
+    open_checkpoint,
+)
 from assay.protocol.evidence.bundle import Checkpoint as Listed
-from assay.protocol.evidence.bundle import Manifest, compute_checkpoints, compute_manifest_id, open_checkpoint
 from assay.protocol.evidence.model_state import AliasTable, TensorRecord, compute_rest_root
 from assay.protocol.evidence.package import (
-    PackageEntry,
-    PackageIndex,
+    CHUNK_BYTES,
+    build_bundle,
     build_manifest,
+    compute_bundle_bytes,
+    compute_bundle_digest,
     cut,
-    verify_index,
+    list_chunks,
+    open_bundle,
 )
 from assay.protocol.evidence.plan import InitialisedStart, compute_closing_id
 from assay.protocol.evidence.recorder_signature import sign_run
@@ -91,42 +101,30 @@ class Package:
     Attributes:
         body: of the transaction: what is committed to.
         context: of the account, the ledger and the nonce in it.
-        index: names of all blobs.
+        bundle: names of all chunks.
+        checkpoints: the committed list.
         sources: makes the bytes of each blob.
     """
 
     body: SubmitRun
     context: bytes
-    index: PackageIndex
+    bundle: Bundle
+    checkpoints: tuple[Listed, ...]
     sources: dict[str, Source]
 
     def iterate_chunks(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (BLAKE3, bytes) of everything that must be retrievable: head, index, then every blob, chunk by chunk.
+        """Yield (BLAKE3, bytes) of the bundle, then of every chunk; one blob is held in memory at a time."""
+        data = encode(self.bundle)
+        yield compute_bulk_digest(data), data
+        for name in open_bundle(self.bundle):
+            for chunk in cut(self.sources[name]()):
+                yield compute_bulk_digest(chunk), bytes(chunk)
 
-        One blob is held in memory at a time.
-        """
-        data = encode(self.index)
-        head = encode(build_manifest(data))
-        yield compute_bulk_digest(head), head
-        yield from _iterate_cut(data)
-        for entry in self.index.entries:
-            yield from _iterate_cut(self.sources[entry.name]())
-
-
-def _iterate_cut(data: bytes | memoryview) -> Iterator[tuple[bytes, bytes]]:
-    for chunk in cut(data):
-        yield compute_bulk_digest(chunk), bytes(chunk)
-
-
-def compute_package_digest(index: PackageIndex) -> bytes:
-    """Return BLAKE3 of the head of a package: the manifest of its index (PKG-3)."""
-    return compute_bulk_digest(encode(build_manifest(encode(index))))
-
-
-def compute_package_length(index: PackageIndex) -> int:
-    """Return the bytes of everything that must be retrievable: head, index and all blobs (PKG-3)."""
-    data = encode(index)
-    return len(encode(build_manifest(data))) + len(data) + sum(entry.manifest.length for entry in index.entries)
+    def read_chunk(self, name: str) -> bytes:
+        """Return the bytes of one entry of the bundle."""
+        blob, _, position = name.rpartition("#")
+        start = int(position) * CHUNK_BYTES
+        return bytes(memoryview(self.sources[blob]())[start : start + CHUNK_BYTES])
 
 
 def build_package(run: RecordedRun, *, seed: bytes, chain_id: bytes, nonce: int, terms: Terms) -> Package:
@@ -147,20 +145,26 @@ def build_package(run: RecordedRun, *, seed: bytes, chain_id: bytes, nonce: int,
     relinked = relink(run, context)
     signature = RecorderSignature(0, get_public_key(seed), sign_run(seed, relinked.closing))
     sources = _collect_objects(run, relinked, signature) | _collect_data(run)
-    entries = [PackageEntry(name, build_manifest(source())) for name, source in sources.items()]
-    stored: dict[int, Manifest] = {}
-    for step in _list_states(run):
-        state = sources[f"state/{step}"] = _StateSource(run, step)
-        stored[step] = build_manifest(state())
-        entries.append(PackageEntry(f"state/{step}", stored[step]))
-    index = PackageIndex(
-        0, tuple(sorted(entries, key=lambda entry: entry.name.encode())), tuple(_list_checkpoints(run, stored))
-    )
-    verify_index(index)
-    return Package(_make_body(run, relinked, index, nonce, terms), context, index, sources)
+    sources |= {f"state/{step}": _StateSource(run, step) for step in _list_states(run)}
+    blobs = {name: list_chunks(name, source()) for name, source in sources.items()}
+    checkpoints = tuple(_list_checkpoints(run, blobs))
+    listed = encode(CheckpointList(0, checkpoints))
+    sources["checkpoints"] = lambda: listed
+    blobs["checkpoints"] = list_chunks("checkpoints", listed)
+    bundle = build_bundle(entry for entries in blobs.values() for entry in entries)
+    open_bundle(bundle)
+    body = _make_body(run, relinked, bundle, checkpoints, nonce, terms)
+    return Package(body, context, bundle, checkpoints, sources)
 
 
-def _make_body(run: RecordedRun, relinked: Relinked, index: PackageIndex, nonce: int, terms: Terms) -> SubmitRun:
+def _make_body(
+    run: RecordedRun,
+    relinked: Relinked,
+    bundle: Bundle,
+    checkpoints: Sequence[Listed],
+    nonce: int,
+    terms: Terms,
+) -> SubmitRun:
     closing, plan = relinked.closing, run.plan
     final = read_final(run)
     hashes = [hash_leaf(TRANSCRIPT_TREE, leaf) for leaf in relinked.leaf_ids]
@@ -171,14 +175,14 @@ def _make_body(run: RecordedRun, relinked: Relinked, index: PackageIndex, nonce:
         context_nonce=nonce,
         transcript=closing.transcript,
         transcript_path=compute_path(TRANSCRIPT_TREE, hashes, 0),
-        checkpoints=compute_checkpoints(index.checkpoints),
-        first=open_checkpoint(index.checkpoints, 0),
-        last=open_checkpoint(index.checkpoints, len(index.checkpoints) - 1),
+        checkpoints=compute_checkpoints(checkpoints),
+        first=open_checkpoint(checkpoints, 0),
+        last=open_checkpoint(checkpoints, len(checkpoints) - 1),
         model_root=closing.model_root,
         rest_root=compute_rest_root(final.manifest.records),
         model_file=bytes.fromhex(export_model(final, lambda _: None)[0]),
-        bundle=compute_package_digest(index),
-        bundle_bytes=compute_package_length(index),
+        bundle=compute_bundle_digest(bundle),
+        bundle_bytes=compute_bundle_bytes(bundle),
         steps=closing.steps,
         interval_length=plan.interval_length,
         start_check=isinstance(plan.start, InitialisedStart),
@@ -256,11 +260,12 @@ def build_state_blob(checkpoint: Checkpoint) -> bytes:
     return b"".join([len(header).to_bytes(8, "little"), header, *checkpoint.tensors])
 
 
-def _list_checkpoints(run: RecordedRun, stored: dict[int, Manifest]) -> list[Listed]:
+def _list_checkpoints(run: RecordedRun, blobs: Mapping[str, Sequence[BundleEntry]]) -> list[Listed]:
     """Return the state before each interval and the one at the end, stored or not (PKG-5)."""
     found = []
     for step in [*range(0, run.steps, run.plan.interval_length), run.steps]:
-        manifest = stored.get(step)
+        entries = blobs.get(f"state/{step}")
+        manifest = build_manifest(entries) if entries is not None else None
         identity, length = (compute_manifest_id(manifest), manifest.length) if manifest else (ZERO, 0)
         found.append(Listed(step, run.get_claimed_root(step) or ZERO, identity, length))
     return found

@@ -127,9 +127,9 @@ class Worker:
             backend = TorchBackend(self.run.start.aliases, hasher)
             self._recomputer = Recomputer(Replayer(self.run, backend), hasher)
         begun = time.perf_counter()
-        found, replays = self._recomputer.recompute(task.index, bytes.fromhex(task.key)), 1
+        found, replays = self._recomputer.answer(task.index, bytes.fromhex(task.key)), 1
         if not found.matches:
-            again, replays = self._recomputer.recompute(task.index, bytes.fromhex(task.key)), 2
+            again, replays = self._recomputer.answer(task.index, bytes.fromhex(task.key)), 2
             if again != found:
                 return Answer("vote", task.index, "failed", detail=_UNSTABLE)
         vote = VoteRoots(
