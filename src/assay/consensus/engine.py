@@ -135,8 +135,8 @@ class Application(Protocol):
     def commit(self, block: Block) -> None:
         """Make the block that was finalized last durable, in one step: all of it or nothing."""
 
-    def query(self, contract: int, key: bytes, *, prove: bool = False) -> QueryAnswer:
-        """Return a value of the ledger state at the last commit; `contract` is a tag."""
+    def query(self, key: bytes, *, prove: bool = False) -> QueryAnswer:
+        """Return a value of the ledger state at the last commit; `key` begins with its contract's tag."""
 
 
 class Engine(Protocol):

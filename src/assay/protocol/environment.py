@@ -36,11 +36,11 @@ class Notice:
     """Something that whoever follows the chain may want to act on. Not part of the block.
 
     Attributes:
-        kind: "submitted", "phase", "verdict", "final", "payment".
-        submission: id of the submission; empty: none.
-        detail: the new phase, the verdict, or the kind of payment.
+        kind: "phase": a submission came into being, or into another phase or round; "payment": points moved.
+        submission: id of the submission.
+        detail: the new phase, or the kind of payment.
         account: of a payment; empty: none.
-        amount: of a payment, in points.
+        amount: of a payment, in points; of a phase, the round.
     """
 
     kind: str

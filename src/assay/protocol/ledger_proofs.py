@@ -60,6 +60,11 @@ def compute_path(contract: int, key: bytes) -> bytes:
     return sha256(tag_bytes(contract) + key).digest()
 
 
+def hash_key(key: bytes) -> bytes:
+    """Return the path of a key that begins with its contract's tag, as `StateReader` and `query` take it (LST-1)."""
+    return sha256(key).digest()
+
+
 def hash_value(value: bytes) -> bytes:
     """Return SHA-256 of an encoded value (LST-2)."""
     return sha256(value).digest()

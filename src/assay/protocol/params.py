@@ -159,7 +159,7 @@ def verify_parameters(parameters: Parameters) -> None:
 
 
 def _verify_stakes(rules: StakeParameters) -> None:
-    verify_number(rules.minimum_stake, "minimum stake", 0, MAX_AMOUNT)
+    verify_number(rules.minimum_stake, "minimum stake", 1, MAX_AMOUNT)
     verify_number(rules.max_verifiers, "number of verifiers", 1, MAX_VERIFIERS)
     verify_number(rules.snapshot_period, "period of snapshots", 1, MAX_WINDOW)
     verify_number(rules.snapshot_age, "age of snapshots", 1, MAX_WINDOW)

@@ -6,6 +6,7 @@ Source: `spec/stakes.md`.
 from __future__ import annotations
 
 from assay.protocol.encoding import Record
+from assay.protocol.evidence.draw import Seat
 
 
 class Unbonding(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -20,13 +21,6 @@ class Stake(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
 
     bonded: int
     unbondings: tuple[Unbonding, ...]  # by height, earliest first
-
-
-class Seat(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A verifier and the weight of its vote."""
-
-    account: bytes
-    stake: int
 
 
 class VerifierList(Record, frozen=True, array_like=True, forbid_unknown_fields=True):

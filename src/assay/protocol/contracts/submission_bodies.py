@@ -84,6 +84,7 @@ class AbstainVotes(Record, frozen=True, array_like=True, forbid_unknown_fields=T
     submission: bytes
     round: int
     intervals: tuple[int, ...]  # ascending
+    private: bool  # from the verifier's own intervals, too
     reason: str
 
 

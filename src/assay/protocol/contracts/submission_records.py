@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from assay.protocol.contracts.stake_records import Seat
 from assay.protocol.contracts.submission_bodies import SubmitRun
 from assay.protocol.encoding import Record
+from assay.protocol.evidence.draw import Seat
 from assay.protocol.evidence.votes import Vote
 from assay.protocol.merkle import MerkleRoot
 
@@ -48,13 +48,12 @@ ORIGINS: Final = (UNIFORM, CHECK, FLAGGED, ACCUSED)
 
 
 class Submission(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What was submitted, by whom and when; never changes. Its id is the id of its transaction."""
+    """What was submitted, by whom and when; never changes. Its id is the context in leaf 0 of its transcript."""
 
     submission: bytes
     number: int  # counted from 0 on this ledger
     account: bytes
     height: int
-    context: bytes
     intervals: int
     snapshot_height: int
     earlier: bytes  # id of the first submission with this model root; 32 zero bytes: this one
@@ -85,32 +84,18 @@ class SubmissionStatus(Record, frozen=True, array_like=True, forbid_unknown_fiel
     votes: MerkleRoot  # all revealed votes; tag VOTES_TREE
 
 
-class DrawFacts(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Everything that a draw is a function of."""
-
-    submission: bytes
-    availability_height: int
-    draw_height: int
-    beacon: bytes
-    snapshot_height: int
-    sample: int
-    intervals: int
-    sub_quorum: int
-    parameters: int  # version of the parameters
-
-
-class Draw(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Who judges, and which intervals were drawn."""
-
-    facts: DrawFacts
-    quorum: tuple[Seat, ...]  # in the order of the draw
-    sample: tuple[int, ...]  # ascending
-
-
 class IntervalList(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The numbers of all intervals and checks that a submission's sub-quorums judge, ascending."""
 
     intervals: tuple[int, ...]
+
+
+class Answer(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What several votes can agree on."""
+
+    outcome: int
+    end_root: bytes
+    leaves: bytes  # root over the leaves that the verifiers recomputed
 
 
 class IntervalJudgement(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -125,8 +110,7 @@ class IntervalJudgement(Record, frozen=True, array_like=True, forbid_unknown_fie
     finding: str
     for_claim: int  # stake that voted for the claimed root
     against: int  # stake behind the strongest other answer
-    found_outcome: int  # of that answer
-    found_root: bytes  # of that answer; empty: none
+    answer: Answer | None  # what the finding says; None: undecided
 
 
 class VoteRecord(Record, frozen=True, array_like=True, forbid_unknown_fields=True):

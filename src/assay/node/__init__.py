@@ -1,0 +1,1 @@
+"""The one process that wires everything together: application, pool, engine, storage, HTTP."""
