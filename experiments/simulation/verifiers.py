@@ -27,6 +27,7 @@ from assay.protocol.contracts.submission_records import (
     WITHDRAWN,
     IntervalJudgement,
     IntervalList,
+    SubmissionStatus,
     VoteRecord,
 )
 from assay.protocol.evidence.draw import Draw, select_private
@@ -239,10 +240,14 @@ def carry_on(world: World, run: PretendedRun, verifiers: Iterable[Verifier]) -> 
     if act is not None:
         for verifier in verifiers:
             act(verifier, world, run)
-    before = (status.phase, status.round)
     world.make_block()
-    while (lambda now: (now.phase, now.round))(world.get_status(run.submission)) == before:
+    while is_same_phase(world.get_status(run.submission), status):
         world.make_block()
+
+
+def is_same_phase(one: SubmissionStatus, other: SubmissionStatus) -> bool:
+    """Return whether two moments of a submission are in one phase and round."""
+    return (one.phase, one.round) == (other.phase, other.round)
 
 
 def judge(world: World, run: PretendedRun, verifiers: Iterable[Verifier]) -> str:
