@@ -3,7 +3,7 @@ import json
 import pytest
 
 from assay.cli.__main__ import main
-from tests.training.compare import planted
+from benchmarks import differing as planted
 
 
 @pytest.fixture(scope="module")

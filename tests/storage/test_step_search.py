@@ -43,7 +43,6 @@ def test_every_row_is_found_where_the_reader_finds_it(tmp_path, count):
     for step in (0, count + 1):
         with pytest.raises(RowRefused):
             search.find(step)
-    search.close()
 
 
 def test_an_empty_log_has_no_rows(tmp_path):

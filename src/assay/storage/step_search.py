@@ -1,15 +1,17 @@
 """Finding single rows of a long `steps.log` without walking it: for a comparison that takes milliseconds.
 
-`step_rows.StepReader` walks the length of every row when it opens. Here rows are found by guessing where they lie and
-looking for the next frame whose check fits, so that a row of a log of 10⁵ rows costs a few reads of some kilobytes.
+`step_rows.StepReader` walks the length of every row when it opens. Here the log is mapped, and a row is found by
+guessing where it lies and looking for the next frame whose check fits, so that a row of a log of 10⁵ rows costs a few
+pages.
 Only rows that are returned are checked: what `StepReader` guarantees of a whole log is not guaranteed here.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -29,15 +31,13 @@ from assay.storage.step_rows import (
     parse_mark,
 )
 
-_NEAR: Final = 4096
-_FAR: Final = 2 * (MAX_ROW_BYTES + 64)
-_CHUNK: Final = 1024 * 1024
-_STRIDE: Final = 64 * 1024
-_HEAD: Final = 0x9A
+_HEAD: Final = b"\x9a"
 """First byte of a row's payload: the header of an array of ten fields."""
 
-_COUNT_NAMES: Final = 8  # guesses before a search is narrowed by halves
-_WALK: Final = 24
+_TAIL: Final = 4096
+_GUESSES: Final = 8  # before a search is narrowed by halves
+_WALK: Final = 8
+_unpack_length = struct.Struct("<I").unpack_from
 
 
 class Frame(NamedTuple):
@@ -68,33 +68,35 @@ class StepSearch:
         path: the log.
 
     Raises:
-        LogDamaged: its first or its last row is not as it was written.
+        LogDamaged: no row can be found where rows should be.
         StorageError: the disk.
     """
 
     def __init__(self, files: Files, path: Path) -> None:
-        self._files = files
-        self._file = files.open_read(path)
-        self._size = files.get_size(self._file)
+        self.path = path
+        view = files.map_read(path)
+        self._data: Any = view.obj if view.nbytes else b""  # an mmap; its slices are bytes
+        self._size = view.nbytes
         self._known: dict[int, Frame] = {}
-        self.bytes = self._size
-        try:
-            self._first = self._search_from(0, self._size)
-            self._last = self._find_last()
-        except BaseException:
-            files.close(self._file)
-            raise
+        self._first = self._search_from(0, self._size)
+        self._last = self._find_last()
 
     def __len__(self) -> int:
         return self._last.step if self._last is not None else 0
 
-    def close(self) -> None:
-        """Close the file; closing twice does nothing."""
-        self._files.close(self._file)
+    @property
+    def data(self) -> Any:
+        """The bytes of the log, mapped: slices are bytes."""
+        return self._data
+
+    @property
+    def end(self) -> int:
+        """Where the last row ends."""
+        return self._last.end if self._last is not None else 0
 
     def _find_last(self) -> Frame | None:
         """Return the last whole row; a torn end behind it is left out, unless a mark says that it was once whole."""
-        stride = _STRIDE
+        stride = _TAIL
         while True:
             start = max(0, self._size - stride)
             last: Frame | None = None
@@ -105,78 +107,66 @@ class StepSearch:
             if last is not None or start == 0:
                 break
             if stride >= MAX_TAIL_BYTES:
-                raise self._damaged(0, f"{stride} bytes at its end that are no rows")
+                raise self.make_damaged(0, f"{stride} bytes at its end that are no rows")
             stride *= 16
         self._refuse_marks_behind(last)
         return last
 
     def _refuse_marks_behind(self, last: Frame | None) -> None:
         position, rows = (last.end, last.step) if last is not None else (0, 0)
-        while position < self._size:
-            chunk = self._files.read_at(self._file, position, _CHUNK)
-            found = chunk.find(MAGIC)
-            while found >= 0:
-                claimed = parse_mark(chunk[max(found - 4, 0) : found - 4 + MARK_BYTES])
-                if claimed is not None and claimed > rows:
-                    raise self._damaged(rows, f"a later mark says that {claimed} rows were on the disk")
-                found = chunk.find(MAGIC, found + 1)
-            if len(chunk) < _CHUNK:
-                return
-            position += _CHUNK - MARK_BYTES
+        found = self._data.find(MAGIC, position)
+        while found >= 4:
+            claimed = parse_mark(self._data[found - 4 : found - 4 + MARK_BYTES])
+            if claimed is not None and claimed > rows:
+                raise self.make_damaged(rows, f"a later mark says that {claimed} rows were on the disk")
+            found = self._data.find(MAGIC, found + 1)
 
-    def _damaged(self, row: int, actual: str) -> LogDamaged:
+    def make_damaged(self, step: int, actual: str) -> LogDamaged:
+        """Return the error that says behind which step the log is damaged, and how."""
         return LogDamaged(
-            f"{self._file.path} is damaged behind step {row}",
+            f"{self.path} is damaged behind step {step}",
             expected="the rows that were written",
             actual=actual,
             next_step="restore the run from a copy; `assay run verify` says what else does not hold",
         )
 
     def _skip_marks(self, offset: int) -> int:
-        while parse_mark(self._files.read_at(self._file, offset, MARK_BYTES)) is not None:
+        while parse_mark(self._data[offset : offset + MARK_BYTES]) is not None:
             offset += MARK_BYTES
         return offset
 
     def _read_frame(self, offset: int) -> Frame | None:
         """Return the whole row that begins at `offset`, or None."""
-        data = self._files.read_at(self._file, offset, _NEAR)
-        if len(data) < 4:
+        if not 0 <= offset <= self._size - 4:
             return None
-        length = int.from_bytes(data[:4], "little")
-        size = 4 + length + CHECK_BYTES
-        if not 0 < length <= MAX_ROW_BYTES or offset + size > self._size:
+        (length,) = _unpack_length(self._data, offset)
+        end = offset + 4 + length + CHECK_BYTES
+        if not 0 < length <= MAX_ROW_BYTES or end > self._size:
             return None
-        if size > len(data):
-            data = self._files.read_at(self._file, offset, size)
-        return self._make_frame(offset, data[:size])
-
-    @staticmethod
-    def _make_frame(offset: int, data: bytes) -> Frame | None:
+        data = self._data[offset:end]
         if not is_whole(data):
             return None
         payload = data[4:-CHECK_BYTES]
         step, _ = read_step(payload)
-        return Frame(offset, step, payload, offset + len(data)) if step else None
+        return Frame(offset, step, payload, end) if step else None
 
     def _search_from(self, offset: int, limit: int) -> Frame | None:
         """Return the first whole row that begins at or behind `offset` and before `limit`, or None."""
-        for reach in (_NEAR, _FAR):
-            chunk = self._files.read_at(self._file, offset, reach)
-            place = chunk.find(_HEAD, 4)
-            while place >= 0 and offset + place - 4 < limit:
-                length = int.from_bytes(chunk[place - 4 : place], "little")
-                end = place + length + CHECK_BYTES
-                if 0 < length <= MAX_ROW_BYTES and end <= len(chunk):
-                    frame = self._make_frame(offset + place - 4, chunk[place - 4 : end])
-                    if frame is not None:
-                        return frame
-                place = chunk.find(_HEAD, place + 1)
-            if offset + len(chunk) >= self._size and len(chunk) < reach:
-                return None
+        stop = min(limit + 4, offset + MAX_ROW_BYTES + 64)
+        place = self._data.find(_HEAD, offset + 4, stop)
+        while place >= 0:
+            frame = self._read_frame(place - 4)
+            if frame is not None:
+                return frame
+            place = self._data.find(_HEAD, place + 1, stop)
         return None
 
-    def find(self, step: int) -> Frame:
+    def find(self, step: int, near: int = -1) -> Frame:
         """Return the row of `step`, 1 ≤ step ≤ `len`.
+
+        Args:
+            step: counted from 1.
+            near: an offset at which it may begin, as it does in a log like this one.
 
         Raises:
             RowRefused: there is no such step.
@@ -184,27 +174,38 @@ class StepSearch:
         """
         if self._first is None or self._last is None or not 1 <= step <= len(self):
             raise RowRefused("no such step", expected=f"1 to {len(self)}", actual=step)
-        if step in self._known:
-            return self._known[step]
-        low, high = self._first, self._last
+        found = self._known.get(step)
+        if found is None:
+            guessed = self._read_frame(near)
+            found = guessed if guessed is not None and guessed.step == step else self._search(step)
+            self._known[step] = found
+        return found
+
+    def _search(self, step: int) -> Frame:
+        low, high = self._bracket(step)
         for guess in range(64):
             if step in {low.step, high.step}:
-                found = low if low.step == step else high
-                self._known[step] = found
-                return found
+                return low if low.step == step else high
             if not low.step < step < high.step:
                 break
             if step - low.step <= _WALK:
                 return self._walk(low, step)
-            middle = self._guess(low, high, step, halve=guess >= _COUNT_NAMES)
-            frame = self._search_from(middle, high.offset)
+            frame = self._search_from(self._guess(low, high, step, halve=guess >= _GUESSES), high.offset)
             if frame is None:
                 return self._walk(low, step)
             if frame.step <= step:
                 low = frame
             else:
                 high = frame
-        raise self._damaged(min(low.step, step - 1), "rows whose steps do not ascend")
+        raise self.make_damaged(min(low.step, step - 1), "rows whose steps do not ascend")
+
+    def _bracket(self, step: int) -> tuple[Frame, Frame]:
+        """Return the nearest known rows around a step."""
+        ends = [frame for frame in (self._first, self._last) if frame is not None]
+        known = [*ends, *self._known.values()]
+        low = max((frame for frame in known if frame.step <= step), key=lambda frame: frame.step, default=known[0])
+        high = min((frame for frame in known if frame.step >= step), key=lambda frame: frame.step, default=known[-1])
+        return low, high
 
     @staticmethod
     def _guess(low: Frame, high: Frame, step: int, *, halve: bool) -> int:
@@ -212,15 +213,14 @@ class StepSearch:
         if halve:
             return low.end + span // 2
         share = span * (step - low.step - 1) // (high.step - low.step)
-        return low.end + max(0, share - 8 * (low.end - low.offset))
+        return low.end + max(0, share - (low.end - low.offset))
 
     def _walk(self, frame: Frame, step: int) -> Frame:
         while frame.step < step:
             following = self._read_frame(self._skip_marks(frame.end))
             if following is None or following.step != frame.step + 1:
-                raise self._damaged(frame.step, "no whole row of the next step")
+                raise self.make_damaged(frame.step, "no whole row of the next step")
             frame = following
-        self._known[step] = frame
         return frame
 
     def read(self, step: int) -> StepParts:
@@ -229,7 +229,7 @@ class StepSearch:
         try:
             return decode(frame.payload, StepParts, max_bytes=MAX_ROW_BYTES)
         except MalformedEvidence as error:
-            raise self._damaged(step - 1, str(error)) from None
+            raise self.make_damaged(step - 1, str(error)) from None
 
     def iterate(self, step: int = 1) -> Iterator[bytes]:
         """Yield the payloads of the rows from `step` on, their checks unseen.
@@ -237,28 +237,29 @@ class StepSearch:
         Raises:
             LogDamaged: the lengths do not lead from row to row.
         """
-        if len(self) < step:
+        last = len(self)
+        if last < step:
             return
-        position, last = self.find(step).offset, len(self)
-        chunk, base = b"", position
+        data, size = self._data, self._size
+        position = self.find(step).offset
         while step <= last:
-            place = position - base
-            if place + 4 > len(chunk):
-                chunk, base, place = self._files.read_at(self._file, position, _CHUNK), position, 0
-            length = int.from_bytes(chunk[place : place + 4], "little")
+            if position + 4 > size:
+                raise self.make_damaged(step - 1, "the end of the file")
+            (length,) = _unpack_length(data, position)
             if length == 0:
-                if parse_mark(self._files.read_at(self._file, position, MARK_BYTES)) is None:
-                    raise self._damaged(step - 1, "bytes that are no row")
-                position += MARK_BYTES
+                position = self._step_over_mark(position, step)
                 continue
-            size = 4 + length + CHECK_BYTES
-            if length > MAX_ROW_BYTES or position + size > self._size:
-                raise self._damaged(step - 1, "bytes that are no row")
-            if place + size > len(chunk):
-                chunk, base, place = self._files.read_at(self._file, position, max(_CHUNK, size)), position, 0
-            yield chunk[place + 4 : place + 4 + length]
-            position += size
+            end = position + 4 + length
+            if length > MAX_ROW_BYTES or end + CHECK_BYTES > size:
+                raise self.make_damaged(step - 1, "bytes that are no row")
+            yield data[position + 4 : end]
+            position = end + CHECK_BYTES
             step += 1
+
+    def _step_over_mark(self, position: int, step: int) -> int:
+        if parse_mark(self._data[position : position + MARK_BYTES]) is None:
+            raise self.make_damaged(step - 1, "bytes that are no row")
+        return position + MARK_BYTES
 
 
 _decoder = msgspec.msgpack.Decoder(StepParts, strict=True)

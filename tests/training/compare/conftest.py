@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.training.compare import planted
+from benchmarks import differing as planted
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from assay.storage.run_layout import NotARun
 from assay.storage.step_rows import LogDamaged
 from assay.training.compare.runs import compare_runs
 from assay.training.compare.side import NothingToCompare, SideContradicts
-from tests.training.compare import planted
+from benchmarks import differing as planted
 
 
 def change_sample(inputs, labels):

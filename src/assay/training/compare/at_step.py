@@ -94,7 +94,7 @@ def _find_program(a: Side, b: Side, rows: tuple[SideRow, SideRow]) -> Finding:
 
 def _find_scalars(a: Side, b: Side, rows: tuple[SideRow, SideRow], *, follows: bool) -> Finding:
     step = rows[0].parts.step
-    one, other = (np.frombuffer(row.scalars, "<f8") for row in rows)
+    one, other = (np.frombuffer(row.scalars or b"", "<f8") for row in rows)
     if len(one) != len(other):
         text = f"the optimizers use {len(one)} numbers in A and {len(other)} in B at step {step}"
         role = FOLLOWS if follows else CAUSE

@@ -7,10 +7,11 @@ leaf ids: their rows are looked through from the first on, bytes against bytes w
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from assay.storage.step_search import decode_quickly, read_step
-from assay.training.compare.side import Side, SideRow
+from assay.training.compare.side import Side, SideRow, is_unchanged
 
 PARTS: Final = ("program", "membership", "content", "scalars", "loss", "state root", "events")
 """The parts of a step that can differ; the first four and the events go into it, loss and state root come out."""
@@ -50,13 +51,26 @@ def find_first_step(a: Side, b: Side, shift: int = 0) -> int | None:
     return _look_through(a, b, shift, count)
 
 
+def read_pair(a: Side, b: Side, step: int, shift: int = 0) -> tuple[SideRow, SideRow]:
+    """Return a step of B and its step of A, with their scalars rows where these are not both "as before"."""
+    one, other = a.read_row(step + shift), b.read_row(step)
+    if (one.scalars is None) != (other.scalars is None):
+        one = replace(one, scalars=a.read_scalars(step + shift))
+        other = replace(other, scalars=b.read_scalars(step))
+    return one, other
+
+
 def _search_by_halves(a: Side, b: Side, count: int) -> int | None:
-    if count < 1 or a.get_leaf(count) == b.get_leaf(count):
+    def is_equal(step: int) -> bool:
+        frame = a.log.find(step)
+        return frame.payload[-32:] == b.log.find(step, frame.offset).payload[-32:]
+
+    if count < 1 or is_equal(count):
         return None
     equal, differing = 0, count
     while differing - equal > 1:
         middle = (equal + differing) // 2
-        if a.get_leaf(middle) == b.get_leaf(middle):
+        if is_equal(middle):
             equal = middle
         else:
             differing = middle
@@ -69,32 +83,18 @@ def _look_through(a: Side, b: Side, shift: int, count: int) -> int | None:
         return None
     same_programs = a.program_ids == b.program_ids
     rows_a, rows_b = a.log.iterate(1 + shift), b.log.iterate(1)
-    force_a = a.read_row(1 + shift).scalars
-    force_b = b.read_row(1).scalars
+    force_a, force_b = a.read_scalars(1 + shift), b.read_scalars(1)
     for step, one, other in zip(range(1, count + 1), rows_a, rows_b, strict=False):
-        if step > 1 and same_programs and force_a == force_b:
+        if same_programs and force_a == force_b and is_unchanged(one):
             _, start_a = read_step(one)
             _, start_b = read_step(other)
             if one[start_a:-32] == other[start_b:-32]:
-                force_a = force_b = _update(one, force_a)
                 continue
         row_a, row_b = _make_row(a, one, force_a), _make_row(b, other, force_b)
-        force_a, force_b = row_a.scalars, row_b.scalars
+        force_a, force_b = row_a.scalars or force_a, row_b.scalars or force_b
         if compare_rows(row_a, row_b):
             return step
     return None
-
-
-def _update(payload: bytes, force: bytes) -> bytes:
-    """Return the scalars row in force after a row; most rows say "as before", which is one byte at a known place."""
-    start = read_step(payload)[1]
-    if payload[start] < 0x80:
-        root = payload[start + 2]
-        scalars = start + 3 + root + 34 + 34
-        if payload[start + 1] == 0xC4 and scalars < len(payload) and payload[scalars] == 0xC0:
-            return force
-    parts = decode_quickly(payload)
-    return parts.scalars if parts.scalars is not None else force
 
 
 def _make_row(side: Side, payload: bytes, force: bytes) -> SideRow:

@@ -23,7 +23,7 @@ from assay.training.compare.before import (
     has_same_model,
 )
 from assay.training.compare.findings import BESIDE, CAUSE, FOLLOWS, Comparison, Finding, Ruled, SideFacts
-from assay.training.compare.first_step import compare_rows, find_first_step
+from assay.training.compare.first_step import compare_rows, find_first_step, read_pair
 from assay.training.compare.side import Side, SideContradicts, SideRow, open_sides
 
 
@@ -52,7 +52,7 @@ def compare_sides(a: Side, b: Side, *, verified: bool = False) -> Comparison:
     resumed = find_resumption(a, b)
     shift = resumed.step if resumed is not None else 0
     step = find_first_step(a, b, shift)
-    rows = (a.read_row(step + shift), b.read_row(step)) if step is not None else None
+    rows = read_pair(a, b, step, shift) if step is not None else None
     parts = compare_rows(*rows) if rows is not None else ()
     if rows is not None and not parts:
         raise SideContradicts(

@@ -28,7 +28,7 @@ from assay.storage.checkpoints import CheckpointStore
 from assay.storage.fields import FieldStore
 from assay.storage.files import Files, read_file
 from assay.storage.run_layout import STEPS, check_format
-from assay.storage.step_search import StepSearch, decode_quickly
+from assay.storage.step_search import StepSearch, decode_quickly, read_step
 from assay.training.recorder import ProgramList, StartRecord
 
 
@@ -46,11 +46,23 @@ class SideContradicts(Refuted):
 
 @dataclass(frozen=True)
 class SideRow:
-    """One step: its parts, its program's id, and the scalars row in force, raw."""
+    """One step: its parts, its program's id, and its scalars row, raw; None: as in the step before."""
 
     parts: StepParts
     program: bytes
-    scalars: bytes
+    scalars: bytes | None
+
+
+def is_unchanged(payload: bytes) -> bool:
+    """Return whether a row says, in its most usual form, that the scalars are those of the step before.
+
+    False where the form is another one: then the row is to be decoded.
+    """
+    start = read_step(payload)[1]
+    if len(payload) < start + 4 or payload[start] >= 0x80 or payload[start + 1] != 0xC4:
+        return False
+    scalars = start + 3 + payload[start + 2] + 68
+    return scalars < len(payload) and payload[scalars] == 0xC0
 
 
 class Side:
@@ -90,8 +102,8 @@ class Side:
         self._programs: dict[bytes, Program] = {}
 
     def close(self) -> None:
-        """Let go of the files."""
-        self.log.close()
+        """Let go of the log."""
+        del self.log
 
     def _has(self, name: str) -> bool:
         return self._files.get_kind(self.path / name) == "file"
@@ -161,8 +173,8 @@ class Side:
         return compute_start_id(StartLeaf(0, self.plan_id, self.start.context, self.start.state_root))
 
     def get_leaf(self, step: int) -> bytes:
-        """Return the stored id of a leaf; step 0 is the start."""
-        return self.start_id if step == 0 else self.log.find(step).payload[-32:]
+        """Return the stored id of the leaf of a step."""
+        return self.log.find(step).payload[-32:]
 
     def read_row(self, step: int) -> SideRow:
         """Return a step with the scalars row in force.
@@ -173,27 +185,27 @@ class Side:
         """
         parts = self.log.read(step)
         verify_step_parts(parts)
-        scalars = parts.scalars if parts.scalars is not None else self._find_scalars(step)
-        return SideRow(parts, self.get_program_id(parts.program), scalars)
+        return SideRow(parts, self.get_program_id(parts.program), parts.scalars)
+
+    def read_scalars(self, step: int) -> bytes:
+        """Return the scalars row in force at a step: its own, or the last one before it.
+
+        Raises:
+            SideContradicts: there is none.
+        """
+        parts = self.log.read(step)
+        return parts.scalars if parts.scalars is not None else self._find_scalars(step)
 
     def _find_scalars(self, step: int) -> bytes:
-        """Return the last scalars row before `step`, looking back further and further."""
-        reach = 64
-        while True:
-            first = max(1, step - reach)
-            found = None
-            for payload in self._iterate_to(first, step):
+        """Return the last scalars row before `step`; looked for only where it is needed, and then from the front."""
+        found = None
+        for payload, _ in zip(self.log.iterate(1), range(step - 1), strict=False):
+            if not is_unchanged(payload):
                 scalars = decode_quickly(payload).scalars
                 found = scalars if scalars is not None else found
-            if found is not None:
-                return found
-            if first == 1:
-                raise SideContradicts(f"{self.path}: row {step} refers to a scalars row that is not there")
-            reach *= 32
-
-    def _iterate_to(self, first: int, end: int) -> Iterator[bytes]:
-        for _, payload in zip(range(end - first), self.log.iterate(first), strict=False):
-            yield payload
+        if found is None:
+            raise SideContradicts(f"{self.path}: row {step} refers to a scalars row that is not there")
+        return found
 
     def iterate_rows(self, first: int = 1) -> Iterator[SideRow]:
         """Yield the steps from `first` on, decoded quickly; a find is to be read again by `read_row`.
@@ -201,13 +213,10 @@ class Side:
         Raises:
             LogDamaged, MalformedEvidence: rows that do not decode.
         """
-        row = b""
-        if first > 1 and first <= self.steps:
-            row = self.read_row(first).scalars
+        row = self.read_scalars(first) if 1 < first <= self.steps else None
         for payload in self.log.iterate(first):
             parts = decode_quickly(payload)
-            if parts.scalars is not None:
-                row = parts.scalars
+            row = parts.scalars if parts.scalars is not None else row
             yield SideRow(parts, self.get_program_id(parts.program), row)
 
     def find_checkpoint(self, step: int) -> int | None:
