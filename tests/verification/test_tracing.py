@@ -81,9 +81,10 @@ def test_the_trace_holds_what_the_interpreter_computes(pair):
     row = run.rows[4]
     program = run.read_program(row.leaf.program)
     state = [backend.tensors[entry.namespace, entry.name].clone() for entry in program.state]
-    batch = [torch.from_numpy(array) for array in replayer.feed.get_batch(5).arrays]
+    arrays = replayer.feed.get_batch(5).arrays
+    batch = [torch.from_numpy(array) for array in arrays]
     scalars = torch.frombuffer(bytearray(row.scalars), dtype=torch.float64).tolist()
-    trace = trace_step(program, state, batch, scalars, (1, 2))
+    trace = trace_step(program, backend.tensors, arrays, scalars, (1, 2))
     changed, results = interpret(program, state, batch, scalars, (1, 2))
     first = len(program.state) + len(program.batch) + len(program.constants)
     digests = {}
@@ -94,6 +95,6 @@ def test_the_trace_holds_what_the_interpreter_computes(pair):
             number += 1
     for output, tensor in [*zip([o.value for o in program.state_outputs], changed, strict=True),
                            *zip(program.results, results, strict=True)]:  # fmt: skip
-        kept = trace_step(program, state, batch, scalars, (1, 2), keep=digests[output]).kept
+        kept = trace_step(program, backend.tensors, arrays, scalars, (1, 2), keep=digests[output]).kept
         assert kept == tensor.contiguous().numpy().tobytes()
     assert len(trace.values) <= len(digests)

@@ -13,7 +13,6 @@ from typing import TextIO
 
 import msgspec
 import numpy as np
-import torch
 
 from assay.errors import AssayError
 from assay.protocol.evidence.plan import InitialisedStart
@@ -70,10 +69,11 @@ class Tracer:
             self.replayer.load(base)
         row = self.run.rows[step - 1]
         program = self.run.read_program(row.leaf.program)
-        state = [self.backend.tensors[entry.namespace, entry.name] for entry in program.state]
-        batch = [torch.from_numpy(array) for array in self.replayer.feed.get_batch(step).arrays]
+        batch = self.replayer.feed.get_batch(step).arrays
         scalars = np.frombuffer(row.scalars, "<f8").tolist()
-        trace = trace_step(program, state, batch, scalars, derive_key(self.run.plan.seed, STEP, step), keep=keep)
+        trace = trace_step(
+            program, self.backend.tensors, batch, scalars, derive_key(self.run.plan.seed, STEP, step), keep=keep
+        )
         if keep is None:
             return Reply(
                 values=[Traced(v.node, v.output, v.dtype, list(v.shape), v.digest.hex()) for v in trace.values]

@@ -22,8 +22,8 @@ from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.model_state import TensorRecord
 from assay.protocol.hashing import compute_bulk_digest
 from assay.training.compare.side import Side
+from assay.training.profile_environment import environment_for
 from assay.training.program_difference import name_inputs, show_node
-from assay.training.pytorch.profile import environment_for
 from assay.verification.distances import compare_tensors
 from assay.verification.tasks import TensorDifference
 

@@ -57,6 +57,8 @@ class Chained:
         return LogDamaged(f"behind step {step}", actual=actual)
 
     def get_program_id(self, index):
+        if index >= len(self.program_ids):
+            raise SideContradicts("no such program")
         return self.program_ids[index]
 
 

@@ -6,7 +6,7 @@ the first operator that did.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 
 from assay.protocol.evidence import program as ir
 from assay.protocol.hashing import compute_bulk_digest
+from assay.training.arrays import Array
 from assay.training.pytorch import draws
 from assay.training.pytorch.home import get_bytes
 from assay.training.pytorch.interpreter import (
@@ -53,8 +54,8 @@ class StepTrace:
 
 def trace_step(
     program: ir.Program,
-    state: Sequence[torch.Tensor],
-    batch: Sequence[torch.Tensor],
+    tensors: Mapping[tuple[int, str], torch.Tensor],
+    arrays: Sequence[Array],
     row: Sequence[float],
     key: tuple[int, int],
     *,
@@ -64,8 +65,8 @@ def trace_step(
 
     Args:
         program: any kind.
-        state: one tensor per `program.state`, contiguous.
-        batch: one tensor per `program.batch`, contiguous.
+        tensors: the state by (namespace, name), contiguous.
+        arrays: one per `program.batch`, contiguous.
         row: the scalars.
         key: Philox key of the step.
         keep: node and output whose bytes are kept; the trace then ends there.
@@ -73,6 +74,8 @@ def trace_step(
     Raises:
         OperatorNotAllowed, TypeMismatch: the program is not what it claims to be.
     """
+    state = [tensors[entry.namespace, entry.name] for entry in program.state]
+    batch = [torch.from_numpy(array) for array in arrays]
     check_inputs(program, state, batch)
     values: list[Any] = [*state, *batch, *(make_constant(constant) for constant in program.constants)]
     trace = StepTrace()

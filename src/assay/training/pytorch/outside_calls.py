@@ -96,11 +96,14 @@ def _object_to_call(function: Any, kind: int) -> Objection | None:
 
 
 def _find_user_frame(frame: FrameType | None, known: dict[str, int]) -> FrameType | None:
-    """Return the user's frame that stands behind a call inside the standard library, or None."""
+    """Return the user's frame that stands behind a call inside the standard library, or None.
+
+    Callbacks of the garbage collector run wherever it happens to collect: the step did not call them.
+    """
     while frame is not None:
         kind = _classify(frame.f_code, known)
         if kind == _USER:
-            return frame
+            return None if any(getattr(call, "__code__", None) is frame.f_code for call in gc.callbacks) else frame
         if kind == _OTHER or str(frame.f_globals.get("__name__", "")).partition(".")[0] in _HARMLESS:
             return None
         frame = frame.f_back
