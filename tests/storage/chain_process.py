@@ -18,20 +18,33 @@ def make_digest(*parts):
 def make_block(height):
     """Return a block of some transactions that follows from its height alone."""
     transactions = tuple(
-        StoredTransaction(make_digest("id", height, i), make_digest("data", height, i) * 6, b"ok") for i in range(20)
+        StoredTransaction(make_digest("id", height, i), make_digest("data", height, i) * 6, b"ok", "message")
+        for i in range(20)
     )
-    return StoredBlock(height, make_digest("block", height), make_digest("header", height) * 8, b"seal", transactions)
+    return StoredBlock(
+        height, make_digest("block", height), make_digest("header", height) * 8, b"seal", b"[]", transactions
+    )
+
+
+def make_path(name):
+    """Return the path of a name."""
+    return sha256(name).digest()
+
+
+HEIGHT = make_path(b"height")
 
 
 def make_changes(height):
-    """Return what a block changes: 60 random keys of a thousand, and the key that names the height."""
-    changes = {b"s" + make_digest("key", height * 60 + i)[:1] + b"%d" % (i % 4): b"%d" % height for i in range(60)}
-    return {**changes, b"height": b"%d" % height, b"gone%d" % height: b"x", b"gone%d" % (height - 1): None}
+    """Return what a block changes: 60 random paths of a thousand, and the path that names the height."""
+    changes = {
+        make_path(b"%d" % (int.from_bytes(make_digest(height, i)[:2], "big") % 1000)): b"%d" % height for i in range(60)
+    }
+    return {**changes, HEIGHT: b"%d" % height, make_path(b"g%d" % height): b"x", make_path(b"g%d" % (height - 1)): None}
 
 
 def expect_state(height):
     """Return the whole state after a block, by replaying all changes into a dictionary."""
-    state = {b"height": b"0"}
+    state = {HEIGHT: b"0"}
     for each in range(1, height + 1):
         for key, value in make_changes(each).items():
             if value is None:
@@ -46,13 +59,13 @@ def main(folder):
     try:
         chain = ChainDatabase.open(folder)
     except ChainMissing:
-        chain = ChainDatabase.create(folder, {"genesis": b"g"}, {b"height": b"0"}, {b"": b"0"})
+        chain = ChainDatabase.create(folder, {"genesis": b"g"}, {HEIGHT: b"0"})
     height = chain.reads.read_height()
     sys.stdout.write(f"height {height}\n")
     sys.stdout.flush()
     while True:
         height += 1
-        chain.commit(make_block(height), make_changes(height), {b"": b"%d" % height})
+        chain.commit(make_block(height), make_changes(height))
         sys.stdout.write(f"height {height}\n")
         sys.stdout.flush()
 

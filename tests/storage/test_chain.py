@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from hashlib import sha256
 
 import pytest
 
@@ -21,7 +22,7 @@ from assay.storage.chain import (
 from assay.storage.chain_reads import StoredBlock, StoredTransaction
 from assay.storage.database import DatabaseDamaged, DatabaseForeign, DatabaseNewer
 from assay.storage.files import DiskFull, FileTaken
-from tests.storage.chain_process import expect_state, make_block, make_changes
+from tests.storage.chain_process import HEIGHT, expect_state, make_block, make_changes, make_path
 
 
 @pytest.fixture
@@ -32,21 +33,15 @@ def folder(tmp_path):
 
 def make_chain(folder, height=0):
     """Return an open chain with some blocks."""
-    chain = ChainDatabase.create(folder, {"genesis": b"g"}, {b"height": b"0"}, {b"": b"0"})
+    chain = ChainDatabase.create(folder, {"genesis": b"g"}, {HEIGHT: b"0"})
     for each in range(1, height + 1):
-        chain.commit(make_block(each), make_changes(each), {b"": b"%d" % each})
+        chain.commit(make_block(each), make_changes(each))
     return chain
 
 
-def read_all(reads):
-    """Return the whole state by pages of seven."""
-    state, last = {}, b""
-    for prefix in (b"g", b"h", b"s"):
-        last = b""
-        while page := reads.list_state(prefix, after=last, limit=7):
-            state.update(page)
-            last = page[-1][0]
-    return state
+def read_all(chain):
+    """Return the whole state."""
+    return dict(chain._connection.execute("SELECT path, value FROM state"))
 
 
 def test_blocks_state_and_nodes_are_read_back_after_reopening(folder):
@@ -56,16 +51,16 @@ def test_blocks_state_and_nodes_are_read_back_after_reopening(folder):
     reads = chain.reads
     assert reads.read_height() == 5
     assert reads.read_meta("genesis") == b"g"
-    assert read_all(reads) == expect_state(5)
-    assert reads.read_node(b"") == b"5"
+    assert read_all(chain) == expect_state(5)
     for height in range(1, 6):
         block = make_block(height)
         assert reads.read_block(height) == block
         assert reads.read_header(height) == block[:4]
         for position, each in enumerate(block.transactions):
             assert reads.find_transaction(each.id) == (height, position)
+    assert reads.list_headers(2, 3) == [make_block(height)[:4] for height in (2, 3, 4)]
     assert reads.read_block(6) is None
-    assert reads.read_state(b"nothing") is None
+    assert reads.read_state(make_path(b"nothing")) is None
     assert reads.find_transaction(bytes(32)) is None
     chain.close()
 
@@ -75,9 +70,26 @@ def test_transactions_whose_ids_begin_alike_are_told_apart(folder):
     chain = make_chain(folder)
     ids = [b"same 8 b" + bytes([i]) * 24 for i in (1, 2, 3)]
     transactions = tuple(StoredTransaction(each, b"d", b"r") for each in ids)
-    chain.commit(StoredBlock(1, bytes(32), b"h", b"s", transactions), {}, {})
+    chain.commit(StoredBlock(1, bytes(32), b"h", b"s", b"", transactions), {})
     assert [chain.reads.find_transaction(each) for each in ids] == [(1, 0), (1, 1), (1, 2)]
     assert chain.reads.find_transaction(b"same 8 b" + bytes(24)) is None
+    chain.close()
+
+
+def test_leaves_are_listed_by_prefix(folder):
+    """For any depth the prefixes together list every value once, by path, with its hash; bounds are exact."""
+    chain = make_chain(folder, 30)
+    expected = sorted((path, sha256(value).digest()) for path, value in expect_state(30).items())
+    assert chain.reads.count_leaves() == len(expected)
+    for depth in (0, 1, 5, 8, 12):
+        found = list(chain.reads.get_leaves(depth, range(1 << depth)))
+        assert len(found) == 1 << depth
+        assert [leaf for leaves in found for leaf in leaves] == expected
+        for prefix, leaves in enumerate(found):
+            assert all(int.from_bytes(path, "big") >> (256 - depth) == prefix for path, _ in leaves)
+    path = expected[7][0]
+    assert list(chain.reads.get_leaves(256, [int.from_bytes(path, "big")])) == [[expected[7]]]
+    assert list(chain.reads.get_leaves(256, [0, (1 << 256) - 1])) == [[], []]
     chain.close()
 
 
@@ -122,8 +134,8 @@ def test_only_the_next_height_is_committed(folder):
     chain = make_chain(folder, 2)
     for height in (0, 1, 2, 4):
         with pytest.raises(HeightRefused):
-            chain.commit(make_block(height), {b"height": b"bad"}, {})
-    assert read_all(chain.reads) == expect_state(2)
+            chain.commit(make_block(height), {HEIGHT: b"bad"})
+    assert read_all(chain) == expect_state(2)
     chain.close()
 
 
@@ -132,10 +144,10 @@ def test_a_snapshot_does_not_move(folder):
     chain, reader = make_chain(folder, 1), ChainReader(folder)
     with reader.snapshot() as reads:
         assert reads.read_height() == 1
-        chain.commit(make_block(2), make_changes(2), {b"": b"2"})
-        assert (reads.read_height(), reads.read_state(b"height"), reads.read_node(b"")) == (1, b"1", b"1")
+        chain.commit(make_block(2), make_changes(2))
+        assert (reads.read_height(), reads.read_state(HEIGHT)) == (1, b"1")
     with reader.snapshot() as reads:
-        assert (reads.read_height(), reads.read_state(b"height"), reads.read_node(b"")) == (2, b"2", b"2")
+        assert (reads.read_height(), reads.read_state(HEIGHT)) == (2, b"2")
     reader.close()
     chain.close()
 
@@ -154,15 +166,15 @@ def test_a_full_disk_changes_nothing_and_is_survived(folder):
     chain = make_chain(folder, 3)
     pages = chain._connection.execute("PRAGMA page_count").fetchone()[0]
     chain._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
-    big = {b"s%d" % i: bytes(3000) for i in range(200)}
+    big = {make_path(b"s%d" % i): bytes(3000) for i in range(200)}
     with pytest.raises(DiskFull) as caught:
-        chain.commit(make_block(4), big, {b"": b"4"})
+        chain.commit(make_block(4), big)
     assert caught.value.next_step
     assert chain.reads.read_height() == 3
-    assert read_all(chain.reads) == expect_state(3)
+    assert read_all(chain) == expect_state(3)
     chain._connection.execute("PRAGMA max_page_count = 1000000")
-    chain.commit(make_block(4), make_changes(4), {b"": b"4"})
-    assert read_all(chain.reads) == expect_state(4)
+    chain.commit(make_block(4), make_changes(4))
+    assert read_all(chain) == expect_state(4)
     chain.close()
 
 
@@ -176,18 +188,18 @@ def test_a_log_that_cannot_grow_changes_nothing(folder):
         size = (folder / f"{DATABASE}-wal").stat().st_size
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
         try:
-            chain.commit(make_block(4), {b"s%d" % i: bytes(3000) for i in range(200)}, {b"": b"4"})
+            chain.commit(make_block(4), {make_path(b"s%d" % i): bytes(3000) for i in range(200)})
         except StorageError:
             failed = True
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, old)
     assert failed
-    assert read_all(chain.reads) == expect_state(3)
+    assert read_all(chain) == expect_state(3)
     chain.close()
     chain = ChainDatabase.open(folder)
-    chain.commit(make_block(4), make_changes(4), {b"": b"4"})
-    assert read_all(chain.reads) == expect_state(4)
+    chain.commit(make_block(4), make_changes(4))
+    assert read_all(chain) == expect_state(4)
     chain.close()
 
 

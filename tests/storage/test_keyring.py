@@ -8,6 +8,7 @@ import pytest
 from assay.protocol.signatures import get_public_key
 from assay.storage import keyring
 from assay.storage.files import UnsafePath
+from assay.storage.secret_files import KeyExposed
 
 
 def get_path(home, name):
@@ -52,7 +53,7 @@ def test_a_readable_key_is_refused(home):
     keyring.create_key("auditor")
     for mode in (0o640, 0o604, 0o620, 0o602):
         get_path(home, "auditor").chmod(mode)
-        with pytest.raises(keyring.KeyExposed):
+        with pytest.raises(KeyExposed):
             keyring.read_seed("auditor")
 
 
@@ -80,7 +81,7 @@ def test_a_link_is_not_followed(home, tmp_path):
     """A symbolic link in place of a key is refused."""
     keyring.create_key("auditor")
     get_path(home, "linked").symlink_to(get_path(home, "auditor"))
-    with pytest.raises((UnsafePath, keyring.KeyExposed)):
+    with pytest.raises((UnsafePath, KeyExposed)):
         keyring.read_seed("linked")
 
 

@@ -30,11 +30,16 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "run": Command("assay.cli.run", "recorded runs: list, show, verify, audit, report, weights, export"),
+    "run": Command("assay.cli.run", "recorded runs: list, show, verify, audit, export"),
     "verify": Command("assay.cli.verify", "check a training certificate, and a model file against it"),
     "diff": Command("assay.cli.diff", "why two runs differ: the first difference, named, in milliseconds"),
-    "trust": Command("assay.cli.trust", "whose word counts: add, list or remove public keys"),
+    "trust": Command("assay.cli.trust", "whose word counts: add, list or remove public keys and ledgers"),
     "key": Command("assay.cli.key", "your own signing keys: make one, show its public key"),
+    "node": Command("assay.cli.node", "a ledger of your own: start, status, stop"),
+    "account": Command("assay.cli.account", "accounts on a ledger: make one, show it, send points"),
+    "stake": Command("assay.cli.stake", "what a verifier answers with: deposit, withdraw"),
+    "submissions": Command("assay.cli.submissions", "what was submitted to a ledger: list, search, show"),
+    "explain": Command("assay.cli.explain", "who earned and lost what through a submission, and why"),
     "demo": Command("assay.cli.demo", "the whole story on real data, and a certificate that ships in the package"),
 }
 """The literal table, in the order of the help."""

@@ -1,1 +1,1 @@
-"""The one process that wires everything together: application, pool, engine, storage, HTTP."""
+"""The one process that wires a ledger together: engine, storage, mempool and the HTTP door."""

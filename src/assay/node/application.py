@@ -95,6 +95,7 @@ class LedgerApplication:
         self._store = store
         self._lock = threading.Lock()  # between commit and query
         self._opened: dict[bytes, OpenedTransaction] = {}
+        self._opening = threading.Lock()  # `open_checked` may be called from several threads
         self._pending: _Pending | None = None
         self._tree = LedgerTree(store)
         genesis = store.load_genesis()
@@ -254,8 +255,9 @@ class LedgerApplication:
             if self._tree.is_crowded:
                 self._tree.rebuild()
         self._pending = None
-        for data in block.transactions:
-            self._opened.pop(data, None)
+        with self._opening:
+            for data in block.transactions:
+                self._opened.pop(data, None)
 
     def query(self, key: bytes, *, prove: bool = False) -> QueryAnswer:
         """Return a value of the ledger state at the last commit; `key` begins with its contract's tag."""
@@ -270,9 +272,10 @@ class LedgerApplication:
         return self._position
 
     def _remember(self, data: bytes, opened: OpenedTransaction) -> None:
-        while len(self._opened) >= MAX_OPENED:
-            self._opened.pop(next(iter(self._opened)), None)
-        self._opened[data] = opened
+        with self._opening:
+            while len(self._opened) >= MAX_OPENED:
+                self._opened.pop(next(iter(self._opened)), None)
+            self._opened[data] = opened
 
 
 def _make_header(

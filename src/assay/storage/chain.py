@@ -1,4 +1,4 @@
-"""The chain of a node: blocks, an index of transactions, the ledger state and the nodes of its tree, in one database.
+"""The chain of a node: blocks, an index of transactions and the values of the ledger state, in one database.
 
 This layer keeps bytes and knows no rules. A block is written by one transaction with everything that it changes, so
 that after any crash the database stands at the end of some block, and at least at the last one that was reported.
@@ -30,15 +30,16 @@ _READER_CACHE: Final = 32 * 1024 * 1024
 
 _SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE blocks (height INTEGER PRIMARY KEY, id BLOB NOT NULL, header BLOB NOT NULL, seal BLOB NOT NULL);
+CREATE TABLE blocks (height INTEGER PRIMARY KEY, id BLOB NOT NULL, header BLOB NOT NULL, seal BLOB NOT NULL,
+  notices BLOB NOT NULL);
 CREATE TABLE transactions (
   height INTEGER NOT NULL, position INTEGER NOT NULL, id BLOB NOT NULL, data BLOB NOT NULL, result BLOB NOT NULL,
+  message TEXT NOT NULL,
   PRIMARY KEY (height, position)) WITHOUT ROWID;
 CREATE TABLE transaction_index (
   prefix INTEGER NOT NULL, height INTEGER NOT NULL, position INTEGER NOT NULL,
   PRIMARY KEY (prefix, height, position)) WITHOUT ROWID;
-CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE nodes (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE state (path BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -75,16 +76,13 @@ class ChainDatabase:
         self.reads = ChainReads(connection, self.path)
 
     @classmethod
-    def create(
-        cls, folder: Path, meta: Mapping[str, bytes], state: Changes, nodes: Changes, *, files: Files | None = None
-    ) -> Self:
+    def create(cls, folder: Path, meta: Mapping[str, bytes], state: Changes, *, files: Files | None = None) -> Self:
         """Make a chain that consists of its genesis, durably; return it open.
 
         Args:
             folder: made if it is missing; its parent must exist.
             meta: what stays as it is, such as the bytes of the genesis.
             state: the ledger state of the genesis.
-            nodes: the tree over it.
             files: the disk.
 
         Raises:
@@ -96,7 +94,7 @@ class ChainDatabase:
         files.mkdir(folder)
         chain = cls._acquire(folder, files)
         try:
-            chain._begin(meta, state, nodes)  # noqa: SLF001 - its own
+            chain._begin(meta, state)  # noqa: SLF001 - its own
             files.fsync_dir(folder)
             files.fsync_dir(folder.absolute().parent)
         except BaseException:
@@ -104,13 +102,12 @@ class ChainDatabase:
             raise
         return chain
 
-    def _begin(self, meta: Mapping[str, bytes], state: Changes, nodes: Changes) -> None:
+    def _begin(self, meta: Mapping[str, bytes], state: Changes) -> None:
         if self.reads.read_meta("created") is not None:
             raise ChainExists(f"{self.folder} holds a chain already", next_step="use another folder, or open this one")
         with transaction(self._connection, self.path):
             self._connection.executemany("INSERT INTO meta VALUES (?, ?)", [*meta.items(), ("created", b"1")])
-            self._apply("state", state)
-            self._apply("nodes", nodes)
+            self._apply(state)
 
     @classmethod
     def open(cls, folder: Path, *, files: Files | None = None) -> Self:
@@ -139,7 +136,7 @@ class ChainDatabase:
             files.close(lock)
             raise
 
-    def commit(self, block: StoredBlock, state: Changes, nodes: Changes) -> None:
+    def commit(self, block: StoredBlock, state: Changes) -> None:
         """Write a block and all that it changes; it is durable when this returns.
 
         Raises:
@@ -151,22 +148,21 @@ class ChainDatabase:
             raise HeightRefused("the block does not follow the last one", expected=expected, actual=block.height)
         height, write = block.height, self._connection.executemany
         with transaction(self._connection, self.path):
-            self._connection.execute("INSERT INTO blocks VALUES (?, ?, ?, ?)", block[:4])
+            self._connection.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?)", block[:5])
             write(
-                "INSERT INTO transactions VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO transactions VALUES (?, ?, ?, ?, ?, ?)",
                 [(height, position, *each) for position, each in enumerate(block.transactions)],
             )
             prefixes = sorted((to_prefix(each.id), height, i) for i, each in enumerate(block.transactions))
             write("INSERT INTO transaction_index VALUES (?, ?, ?)", prefixes)
-            self._apply("state", state)
-            self._apply("nodes", nodes)
+            self._apply(state)
 
-    def _apply(self, table: str, changes: Changes) -> None:
-        ordered = sorted(changes.items())  # in the order of the tree of SQLite: each of its pages is touched once
-        written = [(key, value) for key, value in ordered if value is not None]
-        deleted = [(key,) for key, value in ordered if value is None]
-        self._connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", written)  # noqa: S608 - two words
-        self._connection.executemany(f"DELETE FROM {table} WHERE key = ?", deleted)  # noqa: S608 - two words
+    def _apply(self, state: Changes) -> None:
+        ordered = sorted(state.items())  # in the order of the tree of SQLite: each of its pages is touched once
+        written = [(path, value) for path, value in ordered if value is not None]
+        deleted = [(path,) for path, value in ordered if value is None]
+        self._connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", written)
+        self._connection.executemany("DELETE FROM state WHERE path = ?", deleted)
 
     def close(self) -> None:
         """Close the database and give the folder free; closing twice does nothing."""

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from assay.protocol.ledger_proofs import PATH_BITS
 from assay.storage.database import database_errors
 
 _MAX_LISTED: Final = 10_000
 
 
 class StoredTransaction(NamedTuple):
-    """A transaction in a block: its id (32 bytes), its signed bytes and the bytes of its result."""
+    """A transaction in a block: its id (32 bytes), its signed bytes, the bytes of its result, a message for people."""
 
     id: bytes
     data: bytes
     result: bytes
+    message: str = ""
 
 
 class StoredBlock(NamedTuple):
-    """A block as it is kept: height from 1, id (32 bytes), header, seal, transactions in order."""
+    """A block as it is kept: height from 1, id (32 bytes), header, seal, notices, transactions in order."""
 
     height: int
     id: bytes
     header: bytes
     seal: bytes
+    notices: bytes
     transactions: tuple[StoredTransaction, ...]
 
 
@@ -40,7 +44,7 @@ class StoredHeader(NamedTuple):
 
 
 Changes = Mapping[bytes, bytes | None]
-"""Key to new value; None deletes."""
+"""Path in the ledger state tree (32 bytes) to new value; None deletes."""
 
 
 class ChainReads:
@@ -59,28 +63,22 @@ class ChainReads:
         """Return a fact that was written when the chain was made, such as `genesis`."""
         return self._value("SELECT value FROM meta WHERE name = ?", name)
 
-    def read_state(self, key: bytes) -> bytes | None:
-        """Return the value of a key of the ledger state, or None."""
-        return self._value("SELECT value FROM state WHERE key = ?", key)
+    def read_state(self, path: bytes) -> bytes | None:
+        """Return the value at a path of the ledger state, or None."""
+        return self._value("SELECT value FROM state WHERE path = ?", path)
 
-    def read_node(self, key: bytes) -> bytes | None:
-        """Return the value of a node of the state tree, or None."""
-        return self._value("SELECT value FROM nodes WHERE key = ?", key)
+    def count_leaves(self) -> int:
+        """Return how many values the ledger state has; reads all of them."""
+        return int(self._one("SELECT count(*) FROM state")[0])
 
-    def list_state(self, prefix: bytes, *, after: bytes = b"", limit: int = 1000) -> list[tuple[bytes, bytes]]:
-        """Return keys that begin with `prefix` and come after `after`, with values, in the order of the keys.
-
-        Args:
-            prefix: at least one byte.
-            after: the last key of the page before; empty: from the first.
-            limit: most entries, 1 to 10,000.
-        """
-        end = _next_prefix(prefix)
-        lower, sign = (after, ">") if after >= prefix else (prefix, ">=")
-        bound = "" if end is None else "AND key < ?"
-        query = f"SELECT key, value FROM state WHERE key {sign} ? {bound} ORDER BY key LIMIT ?"  # noqa: S608 - fixed words
-        arguments = (lower, min(limit, _MAX_LISTED)) if end is None else (lower, end, min(limit, _MAX_LISTED))
-        return [(bytes(key), bytes(value)) for key, value in self._all(query, *arguments)]
+    def get_leaves(self, depth: int, prefixes: Sequence[int]) -> Iterator[list[tuple[bytes, bytes]]]:
+        """Yield, for each prefix of `depth` bits (0 to 256), path and value hash of the values below it, by path."""
+        shift = PATH_BITS - depth
+        for prefix in prefixes:
+            first = (prefix << shift).to_bytes(32, "big")
+            last = (((prefix + 1) << shift) - 1).to_bytes(32, "big")
+            rows = self._all("SELECT path, value FROM state WHERE path BETWEEN ? AND ? ORDER BY path", first, last)
+            yield [(path, sha256(value).digest()) for path, value in rows]
 
     def read_header(self, height: int) -> StoredHeader | None:
         """Return the header and seal of a block, or None."""
@@ -89,11 +87,18 @@ class ChainReads:
 
     def read_block(self, height: int) -> StoredBlock | None:
         """Return a whole block, or None."""
-        header = self.read_header(height)
-        if header is None:
+        row = self._one("SELECT height, id, header, seal, notices FROM blocks WHERE height = ?", height)
+        if row is None:
             return None
-        rows = self._all("SELECT id, data, result FROM transactions WHERE height = ? ORDER BY position", height)
-        return StoredBlock(*header, tuple(StoredTransaction(*row) for row in rows))
+        _, identity, header, seal, notices = row
+        query = "SELECT id, data, result, message FROM transactions WHERE height = ? ORDER BY position"
+        transactions = tuple(StoredTransaction(*each) for each in self._all(query, height))
+        return StoredBlock(height, identity, header, seal, notices, transactions)
+
+    def list_headers(self, first: int, limit: int) -> list[StoredHeader]:
+        """Return up to `limit` headers (at most 10,000) from height `first` on, in rising order."""
+        query = "SELECT height, id, header, seal FROM blocks WHERE height >= ? ORDER BY height LIMIT ?"
+        return [StoredHeader(*row) for row in self._all(query, first, min(limit, _MAX_LISTED))]
 
     def find_transaction(self, identity: bytes) -> tuple[int, int] | None:
         """Return height and position of a transaction, or None."""
@@ -120,9 +125,3 @@ class ChainReads:
 def to_prefix(identity: bytes) -> int:
     """Return the part of a transaction's id that the index holds, as a signed integer of 64 bits."""
     return int.from_bytes(identity[:8], "little", signed=True)
-
-
-def _next_prefix(prefix: bytes) -> bytes | None:
-    """Return the least key above all that begin with `prefix`, or None where there is none."""
-    stripped = prefix.rstrip(b"\xff")
-    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None

@@ -8,10 +8,8 @@ Source: RFC 8032 (a private key is 32 random bytes).
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -20,8 +18,9 @@ import msgspec
 
 from assay.errors import StorageError, UsageError
 from assay.protocol.signatures import get_public_key
-from assay.storage.files import Files, naming, read_file
+from assay.storage.files import Files, naming
 from assay.storage.paths import get_home
+from assay.storage.secret_files import SecretExists, read_secret, write_new_secret
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MAX_KEY_FILE = 4096
@@ -44,12 +43,6 @@ class KeyMissing(UsageError):
     """There is no key of this name."""
 
     code = "key.missing"
-
-
-class KeyExposed(StorageError):
-    """A key file that others may read or change."""
-
-    code = "key.exposed"
 
 
 class KeyDamaged(StorageError):
@@ -80,7 +73,10 @@ def create_key(name: str, home: Path | None = None) -> bytes:
     with naming(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     seed = secrets.token_bytes(32)
-    _write_new(path, msgspec.json.encode(_KeyFile("ed25519", seed.hex(), 0)))
+    try:
+        write_new_secret(path, msgspec.json.encode(_KeyFile("ed25519", seed.hex(), 0)))
+    except SecretExists:
+        raise KeyExists(f"there is a key {name} already", actual=path, next_step="choose another name") from None
     return get_public_key(seed)
 
 
@@ -96,16 +92,7 @@ def read_seed(name: str, home: Path | None = None) -> bytes:
     path, files = _get_path(name, home), Files()
     if files.get_kind(path) == "missing":
         raise KeyMissing(f"there is no key {name}", actual=path, next_step=f"assay key new {name}")
-    with naming(path):
-        mode = stat.S_IMODE(path.lstat().st_mode)
-    if mode & 0o077:
-        raise KeyExposed(
-            f"{path} can be read or changed by others",
-            expected="mode 600",
-            actual=f"mode {mode:o}",
-            next_step=f"chmod 600 {path}; if it was exposed, make a new key",
-        )
-    data = read_file(files, path, MAX_KEY_FILE)
+    data = read_secret(path, MAX_KEY_FILE)
     try:
         held = msgspec.json.decode(data, type=_KeyFile)
         seed = bytes.fromhex(held.seed)
@@ -158,26 +145,3 @@ def _get_path(name: str, home: Path | None) -> Path:
             "not a name for a key", expected="1 to 64 of a-z, 0-9, dot, hyphen, underscore", actual=ascii(name[:80])
         )
     return _get_folder(home) / f"{name}{_SUFFIX}"
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    """Write a file that must not exist: whole, durable and with mode 0600 before it gets its name."""
-    temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")
-    with naming(temporary):
-        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with naming(temporary), os.fdopen(number, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        with naming(path):
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                raise KeyExists(
-                    f"there is a key {path.stem} already", actual=path, next_step="choose another name"
-                ) from None
-    finally:
-        with naming(temporary):
-            temporary.unlink(missing_ok=True)
-    Files().fsync_dir(path.parent)
