@@ -89,7 +89,7 @@ def test_big_endian_arrays_become_little_endian():
         {"\ud800": 1}, np.zeros(2, np.uint16), np.zeros(2, complex), np.array(["a"]), np.array([None]), object(), int,
         np.ndarray, Pair(1, 2), {1, 2}, [0] * (MAX_FIELDS + 1),
     ],
-    ids=str,
+    ids=lambda sample: type(sample).__name__,
 )  # fmt: skip
 def test_what_has_no_canonical_bytes_is_refused(sample):
     """DAT-1 to DAT-3: each with its own words, none by accident."""
