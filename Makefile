@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 NAME ?=
+WORKERS ?= auto
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
@@ -28,7 +29,7 @@ help:
 	@echo "make torture   the long versions: 100 kills, 10,000,000 mutated inputs"
 	@echo "make clean     remove build outputs and caches, keep $(VENV) and runs/"
 	@echo
-	@echo "PYTHON=python3.12 chooses the interpreter; PIP_ARGS=... is handed to pip."
+	@echo "PYTHON=python3.12 chooses the interpreter; PIP_ARGS=... is handed to pip; WORKERS=1 runs the tests one by one."
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -62,7 +63,7 @@ demo: $(BASE) native
 	$(BIN)/python -m assay demo
 
 test: $(DEV) native browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # The tests of the report look at it in a real browser; on Debian and Ubuntu it is installed if it is missing.
 browser:
@@ -97,7 +98,7 @@ wheel: $(DEV)
 	tools/check_wheel.sh $(BIN)/python
 
 torture: $(DEV) native browser
-	ASSAY_TORTURE=1 $(BIN)/python -m pytest -m torture
+	ASSAY_TORTURE=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m torture
 
 clean:
 	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/assay/kernels/native/*.so
