@@ -30,7 +30,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "run": Command("assay.cli.run", "recorded runs: list, show, verify, audit, export"),
+    "run": Command("assay.cli.run", "recorded runs: list, show, verify, audit, report, weights, export"),
     "verify": Command("assay.cli.verify", "check a training certificate, and a model file against it"),
     "diff": Command("assay.cli.diff", "why two runs differ: the first difference, named, in milliseconds"),
     "trust": Command("assay.cli.trust", "whose word counts: add, list or remove public keys and ledgers"),

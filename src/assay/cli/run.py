@@ -1,4 +1,4 @@
-"""`assay run list|show|verify|audit|report|export`: recorded runs."""
+"""`assay run list|show|verify|audit|report|weights|export`: recorded runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import ClassVar
 
+from assay.cli import run_weights
 from assay.cli.commands import add_json, add_verbs
 from assay.cli.meter import Meter
 from assay.cli.output import print_json, print_line, print_strong
@@ -30,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "verify": "check the structure of a run: every record, leaf, root and digest; no step is recomputed",
             "audit": "recompute a run, say what matches and what differs, and sign a certificate",
             "report": "write a report of a run as one HTML file that needs nothing else",
+            "weights": "measure how the weights changed between stored states, and flag what stands out",
             "export": "write the trained model as a canonical safetensors file",
         },
     )
@@ -38,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         verbs[name].add_argument("run", type=Path, metavar="RUN", help="the folder of the run")
     _configure_audit(verbs["audit"])
     _configure_report(verbs["report"])
+    run_weights.configure(verbs["weights"])
     verbs["export"].add_argument("--out", type=Path, metavar="FILE", help="default: the run's name with .safetensors")
     for child in verbs.values():
         add_json(child)
@@ -86,6 +89,8 @@ def execute(arguments: argparse.Namespace) -> int:
         from assay.cli.run_report import report
 
         return report(arguments)
+    if arguments.verb == "weights":
+        return run_weights.weights(arguments)
     verbs = {"list": _list, "show": _show, "verify": _verify, "export": _export}
     return verbs[arguments.verb](arguments)
 

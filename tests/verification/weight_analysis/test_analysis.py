@@ -83,7 +83,7 @@ def test_bad_wishes_are_refused_before_reading():
         raise RuntimeError(f"opened {number}")
 
     with pytest.raises(TooFewIntervals):
-        analyse_states("test", range(11), refuse)
+        analyse_states("test", range(9), refuse)
     with pytest.raises(UnknownMeasure):
         analyse_states("test", range(21), refuse, measure="loss")
 

@@ -74,10 +74,10 @@ def test_the_first_intervals_and_odd_lengths_are_not_judged():
 
 
 def test_too_few_intervals_are_refused():
-    """Eleven intervals leave eight to judge; ten are refused with a cure (WGT-10)."""
-    detect([1.0] * 11, [1] * 11, Threshold(), None)
+    """Nine intervals leave six to judge; eight are refused with a cure (WGT-10)."""
+    detect([1.0] * 9, [1] * 9, Threshold(), None)
     with pytest.raises(TooFewIntervals) as refused:
-        detect([1.0] * 10, [1] * 10, Threshold(), None)
+        detect([1.0] * 8, [1] * 8, Threshold(), None)
     assert refused.value.code == "weights.too-few"
     assert refused.value.next_step
 

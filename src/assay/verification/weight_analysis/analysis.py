@@ -128,6 +128,8 @@ def _join(steps: Sequence[int], totals: Sequence[Measures], found: Detection) ->
             last=steps[number + 1],
             measures=total,
             expected=found.expected[number],
+            low=found.low[number],
+            high=found.high[number],
             score=found.scores[number],
             judged=found.judged[number],
             flagged=found.flagged[number],

@@ -21,6 +21,8 @@ class Detection(msgspec.Struct, frozen=True):
 
     Attributes:
         expected: change that was to be expected.
+        low: an interval below stands out.
+        high: an interval above stands out.
         scores: in spreads.
         judged: whether it was judged at all.
         flagged: whether it is flagged.
@@ -28,6 +30,8 @@ class Detection(msgspec.Struct, frozen=True):
     """
 
     expected: list[float]
+    low: list[float]
+    high: list[float]
     scores: list[float]
     judged: list[bool]
     flagged: list[bool]
@@ -72,4 +76,4 @@ def detect(
         if threshold.kind != MAD or left == usable:
             break
         usable = left
-    return Detection(found.expected, found.scores, judged, flagged, undoing)
+    return Detection(found.expected, found.low, found.high, found.scores, judged, flagged, undoing)

@@ -20,6 +20,8 @@ class IntervalChange(msgspec.Struct, frozen=True, rename="camel"):
         last: step of the later state.
         measures: over all weights.
         expected: the chosen measure as it was to be expected.
+        low: an interval below stands out.
+        high: an interval above stands out.
         score: how far from it, in spreads; 0 where it is not judged.
         judged: False for the first intervals and for those of another length.
         flagged: whether it stands out and no flagged interval before it explains that.
@@ -30,6 +32,8 @@ class IntervalChange(msgspec.Struct, frozen=True, rename="camel"):
     last: int
     measures: Measures
     expected: float
+    low: float
+    high: float
     score: float
     judged: bool
     flagged: bool

@@ -19,7 +19,7 @@ MAD, SIGMA = THRESHOLDS = ("mad", "sigma")
 """Kinds: residuals of the trend beyond median ± c·MAD (default), or values beyond mean ± c·σ (like the paper's)."""
 
 DEFAULT_FACTORS: Final = {MAD: 5.0, SIGMA: 2.0}
-LEAST_INTERVALS: Final = 8
+LEAST_INTERVALS: Final = 6
 MAX_FACTOR: Final = 100.0
 MAD_TO_SIGMA: Final = 1.4826
 """Median absolute deviation to standard deviation, for a normal distribution."""
@@ -28,6 +28,9 @@ WINDOW: Final = 13
 WARM_UP: Final = 3
 LEAST_SCALE: Final = 0.03
 """Residuals are logarithms: a spread below 3 % is taken as 3 %."""
+
+
+Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
 class ThresholdRefused(UsageError):
@@ -65,10 +68,14 @@ class Scores(msgspec.Struct, frozen=True):
 
     Attributes:
         expected: the change that was to be expected, in the unit of the measure, shape (n,).
+        low: an interval below stands out; in the unit of the measure.
+        high: an interval above stands out.
         scores: in spreads; an interval stands out where |score| > c; 0 where it is not judged.
     """
 
     expected: list[float]
+    low: list[float]
+    high: list[float]
     scores: list[float]
 
 
@@ -95,24 +102,25 @@ def compute_scores(
         )
     which = np.asarray(judged)
     if threshold.kind == SIGMA:
-        return _score_values(np.asarray(values, np.float64), which)
-    return _score_residuals(to_logarithms(values), which, usable)
+        return _score_values(np.asarray(values, np.float64), which, threshold.factor)
+    return _score_residuals(to_logarithms(values), which, usable, threshold.factor)
 
 
-def _score_values(values: Floats, judged: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Scores:
+def _score_values(values: Floats, judged: Flags, factor: float) -> Scores:
     """Mean and standard deviation of all judged values; no trend (WGT-14)."""
     mean, spread = float(values[judged].mean()), float(values[judged].std())
     scores = (values - mean) / spread if spread > 0 else np.zeros(len(values))
-    return Scores([mean] * len(values), np.where(judged, scores, 0.0).tolist())
+    expected, low, high = ([b] * len(values) for b in (mean, max(mean - factor * spread, 0.0), mean + factor * spread))
+    return Scores(expected, low, high, np.where(judged, scores, 0.0).tolist())
 
 
-def _score_residuals(
-    logarithms: Floats, judged: np.ndarray[tuple[int], np.dtype[np.bool_]], usable: Sequence[bool]
-) -> Scores:
+def _score_residuals(logarithms: Floats, judged: Flags, usable: Sequence[bool], factor: float) -> Scores:
     """Residuals of the trend; their median and MAD over the judged ones, all of them (WGT-13)."""
     trend = compute_trend(logarithms, WINDOW, usable)
     residuals = logarithms - trend
     middle = float(np.median(residuals[judged]))
-    spread = MAD_TO_SIGMA * float(np.median(np.abs(residuals[judged] - middle)))
-    scores = (residuals - middle) / max(spread, LEAST_SCALE)
-    return Scores(np.exp(trend + middle).tolist(), np.where(judged, scores, 0.0).tolist())
+    spread = max(MAD_TO_SIGMA * float(np.median(np.abs(residuals[judged] - middle))), LEAST_SCALE)
+    scores = (residuals - middle) / spread
+    with np.errstate(over="ignore"):  # a bound beyond the largest number is infinite, and shown so
+        expected, low, high = (np.exp(trend + middle + c * spread).tolist() for c in (0.0, -factor, factor))
+    return Scores(expected, low, high, np.where(judged, scores, 0.0).tolist())
