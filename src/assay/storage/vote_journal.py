@@ -114,21 +114,22 @@ class VoteJournal:
 
     def _take(self, number: int, line: dict[str, Any]) -> None:
         try:
-            if line["kind"] == "secret":
-                self._secrets[bytes.fromhex(line["submission"])] = bytes.fromhex(line["secret"])
-                return
-            if line["kind"] != "vote":
-                raise ValueError("neither a secret nor a vote")
-            question = Question(
-                bytes.fromhex(line["submission"]), int(line["round"]), int(line["interval"]), line["private"] is True
-            )
-            self._votes[question] = decode(bytes.fromhex(line["vote"]), Vote)
+            {"secret": self._take_secret, "vote": self._take_vote}[line["kind"]](line)
         except (KeyError, TypeError, ValueError, AssayError) as error:
             raise JournalDamaged(
                 f"line {number} of {self._folder / FILE} is no vote and no secret",
                 actual=f"{type(error).__name__}: {error}",
                 next_step="restore it from a copy; without it, do not vote on what was committed",
             ) from None
+
+    def _take_secret(self, line: dict[str, Any]) -> None:
+        self._secrets[bytes.fromhex(line["submission"])] = bytes.fromhex(line["secret"])
+
+    def _take_vote(self, line: dict[str, Any]) -> None:
+        question = Question(
+            bytes.fromhex(line["submission"]), int(line["round"]), int(line["interval"]), line["private"] is True
+        )
+        self._votes[question] = decode(bytes.fromhex(line["vote"]), Vote)
 
     def get_secret(self, submission: bytes) -> bytes | None:
         """Return the secret for a submission, 32 bytes, or None: there is none yet."""
