@@ -8,6 +8,7 @@ Only rows that are returned are checked: what `StepReader` guarantees of a whole
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,7 @@ class StepSearch:
         self.path = path
         view = files.map_read(path)
         self._data: Any = view.obj if view.nbytes else b""  # an mmap; its slices are bytes
+        self._expect(mmap.MADV_RANDOM)
         self._size = view.nbytes
         self._known: dict[int, Frame] = {}
         self._first = self._search_from(0, self._size)
@@ -84,9 +86,14 @@ class StepSearch:
     def __len__(self) -> int:
         return self._last.step if self._last is not None else 0
 
-    @property
-    def data(self) -> Any:
-        """The bytes of the log, mapped: slices are bytes."""
+    def _expect(self, advice: int) -> None:
+        """Tell the operating system how pages are about to be read."""
+        if isinstance(self._data, mmap.mmap):
+            self._data.madvise(advice)
+
+    def map_all(self) -> Any:
+        """Return the bytes of the log, mapped, to be read from the front; slices are bytes."""
+        self._expect(mmap.MADV_SEQUENTIAL)
         return self._data
 
     @property
@@ -240,8 +247,8 @@ class StepSearch:
         last = len(self)
         if last < step:
             return
-        data, size = self._data, self._size
         position = self.find(step).offset
+        data, size = self.map_all(), self._size
         while step <= last:
             if position + 4 > size:
                 raise self.make_damaged(step - 1, "the end of the file")

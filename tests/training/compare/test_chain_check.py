@@ -45,13 +45,12 @@ class Chained:
         self.frames, self.steps = frames, len(frames)
         self.log = self
 
-    @property
-    def data(self):
+    def map_all(self):
         return b"".join(self.frames)
 
     @property
     def end(self):
-        return len(self.data)
+        return len(self.map_all())
 
     def make_damaged(self, step, actual):
         return LogDamaged(f"behind step {step}", actual=actual)

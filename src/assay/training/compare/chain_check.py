@@ -9,19 +9,20 @@ Source: `spec/transcript.md`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Final
 
 from blake3 import blake3
 
+from assay.kernels.sha256 import compute_digests
 from assay.protocol import tags
-from assay.protocol.encoding import decode
-from assay.protocol.evidence.transcript import StepParts, compute_step_id, rebuild_leaf
+from assay.protocol.encoding import decode, encode
+from assay.protocol.evidence.transcript import StepParts, rebuild_leaf
 from assay.protocol.evidence.transcript_rules import MAX_LOSS_BYTES, verify_step_parts
 from assay.protocol.hashing import ZERO, compute_digest, tag_bytes
 from assay.storage.step_rows import CHECK_BYTES, MARK_BYTES, MAX_ROW_BYTES, parse_mark
 from assay.training.compare.side import Side, SideContradicts
 
+_TOGETHER: Final = 4096
 PROGRESS_EVERY: Final = 10_000
 _DIGEST: Final = b"\xc4\x20"
 _NONE: Final = _DIGEST + ZERO
@@ -43,8 +44,8 @@ def verify_chain(side: Side, progress: Callable[[int, int], None] | None = None)
         MalformedEvidence: a row is not in its form.
     """
     check = _Check(side)
-    data, position, end, steps = side.log.data, 0, side.log.end, side.steps
-    step = 0
+    data, position, end, steps = side.log.map_all(), 0, side.log.end, side.steps
+    step, hasher = 0, blake3()
     while position < end:
         length = int.from_bytes(data[position : position + 4], "little")
         if length == 0:
@@ -54,13 +55,15 @@ def verify_chain(side: Side, progress: Callable[[int, int], None] | None = None)
             continue
         after = position + 4 + length
         frame = data[position:after]
-        if length > MAX_ROW_BYTES or blake3(frame).digest(CHECK_BYTES) != data[after : after + CHECK_BYTES]:
+        hasher.reset()
+        if length > MAX_ROW_BYTES or hasher.update(frame).digest(CHECK_BYTES) != data[after : after + CHECK_BYTES]:
             raise side.log.make_damaged(step, "other bytes")
         step += 1
         check.take(frame, step)
         position = after + CHECK_BYTES
         if progress is not None and step % PROGRESS_EVERY == 0:
             progress(step, steps)
+    check.finish()
     if step != steps:
         raise side.log.make_damaged(step, f"{step} rows instead of {steps}")
 
@@ -84,20 +87,40 @@ class _Check:
         self._previous = side.start_id
         self._scalars: bytes | None = None
         self._scalars_part = b""
+        self._checked = 0
+        self._messages: list[bytes] = []
+        self._leaves: list[bytes] = []
         self._programs = [_DIGEST + identity + _DIGEST for identity in side.program_ids]
 
     def take(self, frame: bytes, step: int) -> None:
-        """Take the next row: u32 length and payload."""
+        """Take the next row: u32 length and payload; its leaf is hashed with many others."""
         leaf = frame[-32:]
-        if self._compute_quickly(frame, step) != leaf and self._compute(frame[4:], step) != leaf:
+        message = self._join_quickly(frame, step)
+        self._messages.append(message or self._join(frame[4:], step))
+        self._leaves.append(leaf)
+        self._previous = leaf
+        if len(self._leaves) >= _TOGETHER:
+            self.finish()
+
+    def finish(self) -> None:
+        """Compare the leaves that are waiting.
+
+        Raises:
+            SideContradicts: one does not follow from its row and the leaf before it.
+        """
+        found = compute_digests(self._messages)
+        if found != self._leaves:
+            place = next(index for index, leaf in enumerate(self._leaves) if leaf != found[index])
             raise SideContradicts(
-                f"{self._side.path}: the leaf of step {step} does not follow from its row and the leaf before it",
+                f"{self._side.path}: the leaf of step {self._checked + place + 1} does not follow from its row and the "
+                "leaf before it",
                 next_step="`assay run verify` says what else does not hold",
             )
-        self._previous = leaf
+        self._checked += len(self._leaves)
+        self._messages, self._leaves = [], []
 
-    def _compute_quickly(self, frame: bytes, step: int) -> bytes:
-        """Return the leaf's id if the row has its most usual form, else nothing.
+    def _join_quickly(self, frame: bytes, step: int) -> bytes:
+        """Return the bytes that are hashed to the leaf's id if the row has its most usual form, else nothing.
 
         The form: the step, a program, a state root or none, two digests, scalars of less than 256 bytes or as before,
         one returned tensor of at most 64 bytes, its root, no events, the leaf. All lengths must add up.
@@ -132,14 +155,15 @@ class _Check:
             return b""
         if changed:
             self._take_scalars(frame[scalars + 2 : loss + 1])
-        parts = (number, self._programs[program], self._previous, root_part, frame[content:scalars], self._scalars_part)
-        return sha256(_HEAD + b"".join(parts) + frame[-70:-36] + _NONE).digest()
+        fields = frame[content:scalars]
+        parts = (_HEAD, number, self._programs[program], self._previous, root_part, fields, self._scalars_part)
+        return b"".join(parts) + frame[-70:-36] + _NONE
 
     def _take_scalars(self, row: bytes) -> None:
         self._scalars = row
         self._scalars_part = _DIGEST + compute_digest(tags.SCALARS_ROW, row)
 
-    def _compute(self, payload: bytes, step: int) -> bytes:
+    def _join(self, payload: bytes, step: int) -> bytes:
         parts = decode(payload, StepParts, max_bytes=MAX_ROW_BYTES)
         verify_step_parts(parts)
         if parts.step != step:
@@ -149,4 +173,4 @@ class _Check:
         if self._scalars is None:
             raise SideContradicts(f"{self._side.path}: row {step} refers to a scalars row that is not there")
         program = self._side.get_program_id(parts.program)
-        return compute_step_id(rebuild_leaf(parts, program, self._previous, self._scalars))
+        return tag_bytes(tags.STEP_LEAF) + encode(rebuild_leaf(parts, program, self._previous, self._scalars))
