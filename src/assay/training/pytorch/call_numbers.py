@@ -19,6 +19,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from assay.errors import CaptureRefused
+from assay.training.pytorch import list_operators
 
 _NUMBER_TYPES = frozenset({"number", "Optional[number]", "float", "Optional[float]"})
 
@@ -82,7 +83,8 @@ def get_numbers(operator: Operator, args: Sequence[Any], kwargs: dict[str, Any])
 class CheckedLog(TorchDispatchMode):
     """Runs the calls of one stand-in and refuses numbers that depend on the parameters' values.
 
-    A stand-in's parameters have one dimension, its counters none: a call that has both is refused.
+    A stand-in's parameters have one dimension, its counters none: a call that has both is refused. The parameters of a
+    *shaped* stand-in hold no values at all, so that none can be read.
 
     Attributes:
         calls: every call, in order.
@@ -90,9 +92,10 @@ class CheckedLog(TorchDispatchMode):
         is_in_place: for each call, whether its result is its first argument.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_shaped: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.name = name
+        self.is_shaped = is_shaped
         self.calls: list[CallRecord] = []
         self.is_counter_call: list[bool] = []
         self.is_in_place: list[bool] = []
@@ -101,7 +104,13 @@ class CheckedLog(TorchDispatchMode):
         self, func: Operator, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        rewritten = list_operators.rewrite_in_optimizer(func, args, kwargs, self._dispatch)
+        if rewritten is not NotImplemented:
+            return rewritten
         result = func(*args, **kwargs)
+        if self.is_shaped:
+            self._note(func, args, kwargs, result, is_counter=not _has_meta((*args, *kwargs.values())))
+            return result
         outputs = result if isinstance(result, (tuple, list)) else (result,)
         has_zero_dimensions = set()
         for value in (*args, *kwargs.values(), *outputs):
@@ -119,10 +128,22 @@ class CheckedLog(TorchDispatchMode):
                 expected="numbers that depend on settings and step counters alone",
                 next_step="use another optimizer, or settings that are Python numbers",
             )
-        self.is_counter_call.append(has_zero_dimensions == {True})
+        self._note(func, args, kwargs, result, is_counter=has_zero_dimensions == {True})
+        return result
+
+    def _note(
+        self, func: Operator, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, *, is_counter: bool
+    ) -> None:
+        self.is_counter_call.append(is_counter)
         self.is_in_place.append(bool(args) and result is args[0])
         self.calls.append((func, args, kwargs))
-        return result
+
+    def _dispatch(self, func: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.__torch_dispatch__(func, (), args, kwargs)
+
+
+def _has_meta(values: Sequence[Any]) -> bool:
+    return any(isinstance(value, torch.Tensor) and value.is_meta for value in values)
 
 
 class FastLog(TorchDispatchMode):
@@ -146,7 +167,13 @@ class FastLog(TorchDispatchMode):
         self, func: Operator, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        rewritten = list_operators.rewrite_in_optimizer(func, args, kwargs, self._dispatch)
+        if rewritten is not NotImplemented:
+            return rewritten
         self.calls.append((func, args, kwargs))
         if func in self.idle and args[0].dim():
             return args[0]
         return func(*args, **kwargs)
+
+    def _dispatch(self, func: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.__torch_dispatch__(func, (), args, kwargs)

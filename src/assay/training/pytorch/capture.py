@@ -10,8 +10,9 @@ Source: `docs/explanation/recording.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,11 @@ from assay.training.pytorch import functional, layout
 from assay.training.pytorch.compare_tapes import collect_constants, compare_calls
 from assay.training.pytorch.guards import Guards
 from assay.training.pytorch.interpreter import interpret
+from assay.training.pytorch.lifting import Training, attribute_calls, lift_scalars
 from assay.training.pytorch.lower import get_type, lower_graph
-from assay.training.pytorch.scalars import GroupLog, LoggedCall, ScalarReader, get_numbers
+from assay.training.pytorch.scalars import ScalarReader
 from assay.training.pytorch.snapshot import Snapshot
-from assay.training.pytorch.tape import Call, Geometry, Recorder, Tape, get_geometry, map_structure
+from assay.training.pytorch.tape import Call, Geometry, Recorder, Tape, get_geometry
 from assay.training.pytorch.value_reads import watch_value_reads
 from assay.training.pytorch.watches import watch_python_randomness, watch_side_effects
 
@@ -61,7 +63,7 @@ class _Recording:
     outputs: list[tuple[tuple[int, str], Geometry]]
     results: list[Any]
     spec: pytree.TreeSpec
-    trained: list[list[tuple[int, int]]]
+    training: Training
     counters: set[int]
 
 
@@ -154,10 +156,13 @@ class StepCapture:
         batch = [tensor.clone() for tensor in batch]  # the body may write to it
         known = [*(entry.tensor for entry in entries), *batch]
         recorder = Recorder(key, [*known, *counters])
-        trained: list[list[tuple[int, int]]] = [[] for _ in self.optimizers]
+        training = Training()
         inputs = [get_geometry(tensor) for tensor in known]
         args, kwargs = rebuild(batch)
-        hooks = [self._count_trained(index, trained) for index in range(len(self.optimizers))]
+        hooks = [
+            optimizer.register_step_pre_hook(lambda optimizer, *_, index=index: training.note(index, optimizer))
+            for index, optimizer in enumerate(self.optimizers)
+        ]
         try:
             with recorder.regions(self.optimizers), watch_value_reads(recorder), recorder:
                 returned = self.body(*args, **kwargs)
@@ -169,16 +174,7 @@ class StepCapture:
         finished, _ = layout.list_state(self.models, self.optimizers)
         outputs = [(entry.key, get_geometry(entry.tensor)) for entry in finished]
         storages = {tensor.untyped_storage()._cdata for tensor in [*counters, *layout.list_counters(self.optimizers)]}
-        return _Recording(recorder.tape, inputs, outputs, results, spec, trained, storages)
-
-    def _count_trained(self, index: int, trained: list[list[tuple[int, int]]]) -> Any:
-        def note(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-            for group_index, group in enumerate(optimizer.param_groups):
-                for place, parameter in enumerate(group["params"]):
-                    if parameter.grad is not None:
-                        trained[index].append((group_index, place))
-
-        return self.optimizers[index].register_step_pre_hook(note)
+        return _Recording(recorder.tape, inputs, outputs, results, spec, training, storages)
 
     def _build(
         self,
@@ -195,9 +191,12 @@ class StepCapture:
         compare_calls(calls, others, first.inputs, second.inputs)
         if [key for key, _ in first.outputs] != [key for key, _ in second.outputs] or first.spec != second.spec:
             raise CaptureRefused("two recordings of the step end with different state or results")
+        members = attribute_calls(calls, first.training.owners)
+        kept = [call.region is None or member is not None for call, member in zip(calls, members, strict=True)]
+        calls, others = list(compress(calls, kept)), list(compress(others, kept))
         known = {geometry[0] for geometry in first.inputs} | first.counters
         constants = collect_constants(first.tape, calls, second.tape, others, known)
-        calls, sentinels = lift_scalars(calls, structure, first.trained)
+        calls, sentinels = lift_scalars(calls, list(compress(members, kept)), structure, first.training.members)
         outputs = [*(geometry for _, geometry in first.outputs), *(get_geometry(r) for r in first.results)]
         graph = functional.build_graph(
             calls,
@@ -217,9 +216,8 @@ class StepCapture:
         )
         refuse_unlisted(program, calls)
         updated = [
-            optimizer.param_groups[group]["params"][place]
-            for optimizer, members in zip(self.optimizers, first.trained, strict=True)
-            for group, place in members
+            self.optimizers[index].param_groups[group]["params"][place]
+            for index, group, place in dict.fromkeys(first.training.members)
         ]
         return Captured(program, first.spec, row, updated)
 
@@ -296,118 +294,3 @@ def roll_batch(batch: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         torch.roll(tensor, position + 1, 0).contiguous() if tensor.dim() and len(tensor) > 1 else tensor.clone()
         for position, tensor in enumerate(batch)
     ]
-
-
-def lift_scalars(
-    calls: Sequence[Call], logs: Sequence[GroupLog], trained: Sequence[Sequence[tuple[int, int]]]
-) -> tuple[list[Call], dict[float, int]]:
-    """Replace the numbers of the optimizers' steps by sentinels.
-
-    Args:
-        calls: the selected calls of a recording.
-        logs: what the stand-ins did.
-        trained: for each optimizer, in order, (group, place) of each parameter that its steps updated.
-
-    Returns:
-        The calls with sentinels, and sentinel to index in the row.
-
-    Raises:
-        CaptureRefused: an optimizer's own step did something else than its stand-in.
-    """
-    by_member = {(log.optimizer, log.group, member): log for log in logs for member in log.members}
-    waiting = [[_Update(by_member[index, *member]) for member in members] for index, members in enumerate(trained)]
-    lifted, sentinels = [], {}
-    base = _choose_base(calls)
-    for call in calls:
-        if call.region is None or call.operator in _WITHOUT_EFFECT:
-            lifted.append(call)
-            continue
-        numbers = tuple(get_numbers(call.operator, call.args, call.kwargs))
-        first = _take(waiting[call.region], str(call.operator), numbers)
-        if first is None:
-            raise CaptureRefused(
-                f"{call.location}: the optimizer's step did something else than the same code on a stand-in",
-                actual=f"{call.operator} {numbers}",
-                next_step="use an optimizer of torch.optim in its default form",
-            )
-        values = {}
-        for offset, (place, _) in enumerate(numbers):
-            sentinel = base + (first + offset) * _SPACING
-            sentinels[sentinel] = first + offset
-            values[place] = sentinel
-        lifted.append(_replace_numbers(call, values))
-    if any(not update.is_done for updates in waiting for update in updates):
-        raise CaptureRefused("an optimizer updated fewer parameters than have gradients")
-    return lifted, sentinels
-
-
-_SPACING = 2.0**-40
-
-
-def _choose_base(calls: Sequence[Call]) -> float:
-    """Return a number such that no number of the step lies in [base, base + 2⁻¹⁰): there the sentinels stand."""
-    used: set[float] = set()
-
-    def note(value: Any) -> Any:
-        if isinstance(value, float):
-            used.add(value)
-        return value
-
-    for call in calls:
-        map_structure([*call.args, *call.kwargs.values()], note)
-    base = 0.611
-    while any(base <= number < base + 2.0**-10 for number in used):
-        base += 2.0**-10
-    return base
-
-
-class _Update:
-    """What is still expected of the update of one parameter."""
-
-    def __init__(self, log: GroupLog) -> None:
-        self.calls = [call for call in log.calls if call.operator not in _NAMES_WITHOUT_EFFECT]
-        self.following = 0
-        self.first = log.first
-
-    @property
-    def is_done(self) -> bool:
-        return self.following == len(self.calls)
-
-    def take(self, operator: str, numbers: tuple[tuple[int, float], ...]) -> int | None:
-        """Return the index in the row of the call's first number if this is the next call expected, else None."""
-        if self.is_done or self.calls[self.following] != LoggedCall(operator, numbers):
-            return None
-        first = self.first
-        self.first += len(numbers)
-        self.following += 1
-        return first
-
-
-def _take(updates: list[_Update], operator: str, numbers: tuple[tuple[int, float], ...]) -> int | None:
-    """Match a call with the first parameter that expects it.
-
-    Optimizers make all slots of a group before they update it parameter by parameter, so several updates can be open.
-    """
-    for update in updates:
-        first = update.take(operator, numbers)
-        if first is not None:
-            while updates and updates[0].is_done:
-                updates.pop(0)
-            return first
-    return None
-
-
-_WITHOUT_EFFECT = frozenset({
-    torch.ops.aten.detach.default, torch.ops.aten.alias.default, torch.ops.aten.lift_fresh.default,
-})  # fmt: skip
-_NAMES_WITHOUT_EFFECT = frozenset(map(str, _WITHOUT_EFFECT))
-
-
-def _replace_numbers(call: Call, values: Mapping[int, float]) -> Call:
-    args, kwargs = list(call.args), dict(call.kwargs)
-    for place, value in values.items():
-        if place < len(args):
-            args[place] = value
-        else:
-            kwargs[call.operator._schema.arguments[place].name] = value
-    return replace(call, args=tuple(args), kwargs=kwargs)

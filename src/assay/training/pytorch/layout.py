@@ -19,8 +19,8 @@ from assay.protocol.evidence.model_state import BUFFER, PARAM, SLOT, TRANSIENT, 
 from assay.protocol.evidence.program import StateInput
 from assay.training.pytorch.lower import get_type
 
-COUNTER = "step"
-"""The name under which torch's optimizers keep the number of steps of a parameter."""
+COUNTERS = frozenset({"step", "mu_product"})
+"""The names under which torch's optimizers keep numbers that follow from their settings and the number of steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def list_slots(optimizers: Sequence[torch.optim.Optimizer], model_entries: Seque
                         next_step="pass the module that owns it in models=[...]",
                     )
                 for slot, value in optimizer.state.get(parameter, {}).items():
-                    if isinstance(value, torch.Tensor) and slot != COUNTER:
+                    if isinstance(value, torch.Tensor) and slot not in COUNTERS:
                         name = f"{index}/{names[id(parameter)]}/{slot}"
                         slots.append(Entry(SLOT, name, value, index, parameter, slot))
     slots.sort(key=lambda entry: entry.name.encode())
@@ -100,10 +100,11 @@ def list_slots(optimizers: Sequence[torch.optim.Optimizer], model_entries: Seque
 def list_counters(optimizers: Sequence[torch.optim.Optimizer]) -> list[torch.Tensor]:
     """Return the step counters that are tensors."""
     return [
-        state[COUNTER]
+        state[name]
         for optimizer in optimizers
         for state in optimizer.state.values()
-        if isinstance(state.get(COUNTER), torch.Tensor)
+        for name in sorted(COUNTERS & state.keys())
+        if isinstance(state[name], torch.Tensor)
     ]
 
 

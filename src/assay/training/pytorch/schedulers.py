@@ -15,7 +15,8 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from assay.errors import MalformedEvidence, UsageError
-from assay.training.pytorch.layout import COUNTER
+from assay.training.pytorch.layout import COUNTERS
+from assay.training.pytorch.lower import DTYPE_NAMES, DTYPES
 
 
 class SchedulerRefused(UsageError):
@@ -79,7 +80,7 @@ def save_settings(optimizers: Sequence[torch.optim.Optimizer], schedulers: Seque
     ]
     counters = [
         [
-            [_read_counter(optimizer.state.get(parameter, {}).get(COUNTER)) for parameter in group["params"]]
+            [_read_counters(optimizer.state.get(parameter, {})) for parameter in group["params"]]
             for group in optimizer.param_groups
         ]
         for optimizer in optimizers
@@ -91,8 +92,12 @@ def save_settings(optimizers: Sequence[torch.optim.Optimizer], schedulers: Seque
     return json.dumps(frozen, separators=(",", ":")).encode()
 
 
-def _read_counter(value: Any) -> Any:
-    return ["tensor", float(value)] if isinstance(value, torch.Tensor) else value
+def _read_counters(state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: [DTYPE_NAMES[value.dtype], float(value)] if isinstance(value, torch.Tensor) else value
+        for name, value in sorted(state.items())
+        if name in COUNTERS
+    }
 
 
 def restore_settings(
@@ -121,9 +126,8 @@ def restore_settings(
         for group, values, counts in zip(optimizer.param_groups, groups, counters, strict=True):
             group.update(values)
             for parameter, count in zip(group["params"], counts, strict=True):
-                if isinstance(count, list):
-                    optimizer.state[parameter][COUNTER] = torch.tensor(count[1], dtype=torch.float32)
-                elif count is not None:
-                    optimizer.state[parameter][COUNTER] = count
+                for name, value in count.items():
+                    kept = torch.tensor(value[1], dtype=DTYPES[value[0]]) if isinstance(value, list) else value
+                    optimizer.state[parameter][name] = kept
     for scheduler, (_, state) in zip(schedulers, saved["schedulers"], strict=True):
         scheduler.load_state_dict(state)

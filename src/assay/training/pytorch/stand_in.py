@@ -28,7 +28,6 @@ _COUNTER_NAMES = frozenset({"step", "mu_product", "eta", "mu"})
 _SIMPLE = (bool, int, float, str, type(None), torch.dtype, torch.device)
 _BASE_ATTRIBUTES = frozenset({*torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1).__dict__, "step"})
 _REFUSED_FLAGS = {
-    "foreach": "pass foreach=None (the default); the executor groups the updates itself, with the same bits",
     "fused": "pass fused=None (the default)",
     "capturable": "pass capturable=False (the default)",
     "differentiable": "pass differentiable=False (the default)",
@@ -36,10 +35,11 @@ _REFUSED_FLAGS = {
 _REFUSED_CLASSES = {
     "LBFGS": "it evaluates the model several times in one step",
     "SparseAdam": "it works on sparse gradients",
-    "Adafactor": "its rates depend on the values and shapes of the parameters",
-    "Muon": "its rates depend on the shapes of the parameters",
-    "Rprop": "it selects elements by boolean masks",
+    "Adafactor": "its rates depend on the values of the parameters and gradients",
+    "ASGD": "its operations change from step to step",
 }
+_SHAPED = frozenset({"Muon"})
+"""Classes whose numbers depend on the shapes of the parameters: their stand-ins have these shapes and no values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _refuse_class(name: str, kind: type[torch.optim.Optimizer]) -> None:
         if base.__name__ in _REFUSED_CLASSES and base.__module__.startswith("torch.optim"):
             raise OptimizerRefused(
                 f"{name} cannot be recorded: {_REFUSED_CLASSES[base.__name__]}",
-                next_step="use SGD, Adam, AdamW, Adamax, RAdam, RMSprop, Adagrad or Adadelta",
+                next_step="use SGD, Adam, AdamW, Adamax, NAdam, RAdam, RMSprop, Rprop, Adagrad, Adadelta or Muon",
             )
 
 
@@ -154,6 +154,7 @@ class StandIn:
         self.optimizer = optimizer
         self.name = f"optimizer {index} ({type(optimizer).__name__})"
         self.step = get_plain_step(type(optimizer))
+        self.is_shaped = any(base.__name__ in _SHAPED for base in type(optimizer).__mro__)
         self.kinds: list[Kind] = []
         self.structure: list[Any] = []
         self.has_integers = False
@@ -222,7 +223,7 @@ class StandIn:
 
     def _classify(self, parameter: torch.Tensor) -> tuple[Any, ...]:
         """Return a key that is equal for parameters that are updated alike."""
-        key: list[Any] = [parameter.dtype]
+        key: list[Any] = [parameter.dtype, parameter.shape if self.is_shaped else None]
         for name, value in self.optimizer.state.get(parameter, {}).items():
             if isinstance(value, torch.Tensor):
                 is_counter = _is_counter(name, value, parameter)
@@ -235,8 +236,8 @@ class StandIn:
 
     def _build_kind(self, group: int, parameters: list[torch.Tensor], members: list[int]) -> Kind:
         first = parameters[0]
-        stand_in = torch.nn.Parameter(torch.ones(1, dtype=first.dtype))
-        stand_in.grad = torch.ones(1, dtype=first.dtype)
+        stand_in = torch.nn.Parameter(self._make_values(first))
+        stand_in.grad = self._make_values(first)
         real = [self.optimizer.state[parameter] for parameter in parameters if self.optimizer.state.get(parameter)]
         kind = Kind(group, tuple(members), parameters, stand_in, {}, real, [], [])
         for name, value in (real[0] if real else {}).items():
@@ -248,15 +249,21 @@ class StandIn:
                 kind.template[name] = value.detach().clone()
                 kind.tensors.append(_Counter(name, kind.template[name], [entry[name] for entry in real]))
             else:
-                kind.template[name] = torch.ones(1, dtype=value.dtype)
+                kind.template[name] = self._make_values(value)
         return kind
+
+    def _make_values(self, real: torch.Tensor) -> torch.Tensor:
+        """Return what stands for a parameter, a gradient or a slot."""
+        if self.is_shaped:
+            return torch.empty(real.shape, dtype=real.dtype, device="meta")
+        return torch.ones(1, dtype=real.dtype)
 
     def _plan_kind(self, kind: Kind) -> None:
         """Run a kind with every check on; note its calls and where its numbers stand."""
         self._set_entry(kind)
         group = self.clone.param_groups[0]
         settings, attributes = dict(group), self._get_attributes()
-        log = CheckedLog(self.name)
+        log = CheckedLog(self.name, is_shaped=self.is_shaped)
         with torch.no_grad(), log:
             self.step(self.clone)
         if not _are_same([*group.values()], [*settings.values()]):

@@ -23,7 +23,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from assay.errors import CaptureRefused
-from assay.training.pytorch import draws
+from assay.training.pytorch import draws, list_operators
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[2])
 _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
@@ -159,6 +159,10 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         location = get_user_location()
+        rewrite = list_operators.rewrite if self.region is None else list_operators.rewrite_in_optimizer
+        rewritten = rewrite(func, args, kwargs, self._dispatch)
+        if rewritten is not NotImplemented:
+            return rewritten
         self._refuse(func, args, location)
         if draws.is_random(func, args):
             return self._draw(func, args, kwargs, location)
@@ -169,6 +173,9 @@ class Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         self._write(func, before, before_kwargs, result, location)
         return result
+
+    def _dispatch(self, func: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.__torch_dispatch__(func, (), args, kwargs)
 
     def _refuse(self, func: torch._ops.OpOverload, args: tuple[Any, ...], location: Location) -> None:
         if func is torch.ops.aten._local_scalar_dense.default and self.region is None and not self.may_read:
