@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.kernels import bulk_digests
 from assay.protocol import tags
 from assay.protocol.evidence import model_state
 from assay.protocol.evidence.model_state import AVERAGE, BUFFER, DTYPES, PARAM, SLOT, Alias, AliasTable
 from assay.protocol.hashing import tag_bytes
 from assay.protocol.merkle import compute_root
-from assay.training import digests
+from assay.training import digests, state
 from assay.training.arrays import view_bytes
 from assay.training.state import NO_ALIASES, StateHasher, StateLayoutError, TensorLayout, hash_tensor
 
@@ -41,9 +42,19 @@ def make_records(layout, buffers):
     ]
 
 
-@given(layouts, st.lists(st.text(max_size=10), max_size=3, unique=True))
-def test_the_fast_roots_are_the_oracles(layout, names):
-    """Any layout, with and without aliases: the roots and digests of `protocol/evidence/model_state`."""
+@pytest.mark.parametrize("is_native", [True, False], ids=["native", "plain"])
+@given(layout=layouts, names=st.lists(st.text(max_size=10), max_size=3, unique=True))
+def test_the_fast_roots_are_the_oracles(is_native, layout, names):
+    """Any layout, with and without aliases and native code: roots and digests of `protocol/evidence/model_state`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not is_native:
+            patch.setattr(state, "is_available", lambda: False)
+            patch.setattr(bulk_digests, "is_native_faster", lambda: False)
+        check_roots(layout, names)
+
+
+def check_roots(layout, names):
+    """Compare the roots of random bytes with the oracle's."""
     aliases = AliasTable(tuple(Alias(name, "0/weight") for name in sorted(names)))
     buffers = make_buffers(layout)
     records = make_records(layout, buffers)

@@ -14,19 +14,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 
-from blake3 import blake3
-
 from assay.errors import UsageError
+from assay.kernels.bulk_digests import Buffer, BulkHasher, split_digests
+from assay.kernels.state_tree import StateTree, is_available
 from assay.protocol import tags
 from assay.protocol.encoding import encode
 from assay.protocol.evidence.model_state import DTYPES, MODEL_NAMESPACES, AliasTable, TensorRecord, join_roots
 from assay.protocol.hashing import ZERO, compute_bulk_digest, tag_bytes
 from assay.protocol.merkle import hash_leaf
-from assay.training.digests import Prepared, compute_root_from, prepare
-
-Buffer = bytes | bytearray | memoryview
-"""Contiguous raw bytes; of an array, `arrays.view_bytes`."""
-
+from assay.training.digests import compute_root_from, prepare
 
 NO_ALIASES = AliasTable(())
 
@@ -60,13 +56,18 @@ class StateRoots:
         model_root: over parameters, persistent buffers and the alias table; 32 bytes.
         rest_root: over everything else; 32 bytes.
         state_root: of both; 32 bytes.
-        digests: BLAKE3 of each tensor, in the order of the layout.
+        joined: BLAKE3 of each tensor, in the order of the layout, one after another.
     """
 
     model_root: bytes
     rest_root: bytes
     state_root: bytes
-    digests: list[bytes]
+    joined: bytes
+
+    @property
+    def digests(self) -> list[bytes]:
+        """BLAKE3 of each tensor, in the order of the layout."""
+        return split_digests(self.joined)
 
 
 def hash_tensor(namespace: int, name: str, dtype: str, shape: tuple[int, ...], buffer: Buffer) -> TensorRecord:
@@ -106,18 +107,21 @@ class StateHasher:
         self.layout = tuple(layout)
         self._sizes = [entry.nbytes for entry in layout]
         self._split = sum(entry.namespace in MODEL_NAMESPACES for entry in layout)
-        self._leaves = [self._prepare_leaf(entry, size) for entry, size in zip(layout, self._sizes, strict=True)]
+        self._bulk = BulkHasher()
+        starts = [self._start_leaf(entry, size) for entry, size in zip(layout, self._sizes, strict=True)]
         self._aliases = hash_leaf(tags.MODEL_TREE, encode(aliases))
         self._model_node = prepare(b"\x01" + tag_bytes(tags.MODEL_TREE))
         self._rest_node = prepare(b"\x01" + tag_bytes(tags.REST_TREE))
         self._empty_rest = sha256(b"\x02" + tag_bytes(tags.REST_TREE)).digest()
+        self._tree = StateTree(starts, self._split, self._aliases, self._empty_rest) if is_available() else None
+        self._leaves = [] if self._tree else [prepare(start) for start in starts]
 
     @staticmethod
-    def _prepare_leaf(entry: TensorLayout, size: int) -> Prepared:
-        """Return what copies a SHA-256 that has read all of the leaf but the digest at its end."""
+    def _start_leaf(entry: TensorLayout, size: int) -> bytes:
+        """Return all of the leaf's message but the digest at its end."""
         tag = tags.MODEL_TREE if entry.namespace in MODEL_NAMESPACES else tags.REST_TREE
         record = TensorRecord(entry.namespace, entry.name, entry.dtype, entry.shape, size, ZERO)
-        return prepare(b"\x00" + tag_bytes(tag) + encode(record)[: -len(ZERO)])
+        return b"\x00" + tag_bytes(tag) + encode(record)[: -len(ZERO)]
 
     def compute(self, buffers: Sequence[Buffer]) -> StateRoots:
         """Return the roots of the state with these bytes.
@@ -130,22 +134,23 @@ class StateHasher:
         """
         if list(map(len, buffers)) != self._sizes:
             self._refuse(buffers)
-        bulk = blake3()
-        reset, update, finish = bulk.reset, bulk.update, bulk.digest
-        digests = []
-        for buffer in buffers:
-            reset()
-            update(buffer)
-            digests.append(finish())
+        digests = self._bulk.compute(buffers)
+        joined = digests.tobytes()
+        if self._tree:
+            return StateRoots(*self._tree.compute(digests), joined)
+        return self._join(joined)
+
+    def _join(self, joined: bytes) -> StateRoots:
+        """Return the roots above these digests, without the native library."""
         leaves = []
-        for prepared, digest in zip(self._leaves, digests, strict=True):
+        for prepared, digest in zip(self._leaves, split_digests(joined), strict=True):
             leaf = prepared()
             leaf.update(digest)
             leaves.append(leaf.digest())
         model_root = compute_root_from(self._model_node, [*leaves[: self._split], self._aliases])
         rest = leaves[self._split :]
         rest_root = compute_root_from(self._rest_node, rest) if rest else self._empty_rest
-        return StateRoots(model_root, rest_root, join_roots(model_root, rest_root), digests)
+        return StateRoots(model_root, rest_root, join_roots(model_root, rest_root), joined)
 
     def _refuse(self, buffers: Sequence[Buffer]) -> None:
         if len(buffers) != len(self._sizes):

@@ -45,4 +45,22 @@ ASSAY_API void assay_merkle_root(const uint8_t *prefix, size_t count, uint8_t *h
  * little-endian, of any alignment; count is a whole number of blocks of 4,096 unless these are the last elements. */
 ASSAY_API void assay_weight_sums(uint32_t type, size_t count, const uint8_t *earlier, const uint8_t *later, double *sums);
 
+/* state_tree.c: a state of one layout. The caller owns everything that is pointed at. */
+struct assay_state {
+  size_t count, split;     /* tensors, and how many of them are in the model tree: those come first */
+  uint8_t *leaves;         /* the leaf messages of all tensors; the last 32 bytes of each are its digest's place */
+  const uint64_t *offsets; /* count + 1: where each message starts */
+  const uint8_t *digests;  /* count * 32: BLAKE3 of the tensors */
+  uint8_t *hashes;         /* (count + 1) * 32, scratch */
+  uint8_t model_prefix[3], rest_prefix[3], state_prefix[3];
+  uint8_t alias_leaf[32]; /* hash of the last leaf of the model tree */
+  uint8_t empty_rest[32]; /* root of the rest tree if it has no leaf */
+  uint8_t roots[96];      /* result: model root, rest root, state root */
+};
+
+ASSAY_API void assay_state_roots(struct assay_state *state);
+
+/* blake3_batch.c. Unkeyed BLAKE3 of each buffer, any length, any number of them; digests: count * 32. */
+ASSAY_API void assay_blake3_many(size_t count, const uint8_t *const *inputs, const uint64_t *lengths, uint8_t *digests);
+
 #endif

@@ -10,20 +10,30 @@ struct row {
   struct assay_kernels kernels; /* NULL: no variant of its own */
 };
 
+/* The truth of every kernel; it runs everywhere. */
+#define PORTABLE                                                                                                       \
+  {                                                                                                                    \
+    .sha256_compress = assay_sha256_compress_portable, .sha256_wide = assay_sha256_compress_portable,                  \
+    .sha256_wide_from = ASSAY_MAX_LANES, .blake3_hash = assay_blake3_hash_portable,                                    \
+    .blake3_compress = assay_blake3_compress_portable, .weight_sums = assay_weight_sums_portable,                      \
+  }
+
 /* Later rows win. */
 static const struct row rows[] = {
-    {0, {.sha256_compress = assay_sha256_compress_portable, .weight_sums = assay_weight_sums_portable}},
+    {0, PORTABLE},
 #if ASSAY_X86_64
-    {ASSAY_SHA, {.sha256_compress = assay_sha256_compress_sha}},
+    {ASSAY_AVX2, {.sha256_wide = assay_sha256_compress_avx2, .sha256_wide_from = 3}},
+    {ASSAY_SHA, {.sha256_compress = assay_sha256_compress_sha, .sha256_wide = assay_sha256_compress_sha}},
+    {ASSAY_AVX512, {.sha256_wide = assay_sha256_compress_avx512, .sha256_wide_from = 3}},
+    {ASSAY_AVX512 | ASSAY_SHA, {.sha256_wide_from = 14}},
+    {ASSAY_AVX2, {.blake3_hash = assay_blake3_hash_avx2, .blake3_compress = assay_blake3_compress_avx2}},
     {ASSAY_AVX2, {.weight_sums = assay_weight_sums_avx2}},
     {ASSAY_AVX512, {.weight_sums = assay_weight_sums_avx512}},
+    {ASSAY_AVX512, {.blake3_hash = assay_blake3_hash_avx512, .blake3_compress = assay_blake3_compress_avx512}},
 #endif
 };
 
-struct assay_kernels assay_kernels = {
-    .sha256_compress = assay_sha256_compress_portable,
-    .weight_sums = assay_weight_sums_portable,
-};
+struct assay_kernels assay_kernels = PORTABLE;
 
 const char *assay_source_digest(void) { return ASSAY_SOURCE_DIGEST; }
 
@@ -58,6 +68,10 @@ uint32_t assay_detect_features(void) { return 0; }
 static void overlay(struct assay_kernels *into, const struct assay_kernels *from) {
   if (from->sha256_compress) into->sha256_compress = from->sha256_compress;
   if (from->weight_sums) into->weight_sums = from->weight_sums;
+  if (from->sha256_wide) into->sha256_wide = from->sha256_wide;
+  if (from->sha256_wide_from) into->sha256_wide_from = from->sha256_wide_from;
+  if (from->blake3_hash) into->blake3_hash = from->blake3_hash;
+  if (from->blake3_compress) into->blake3_compress = from->blake3_compress;
 }
 
 uint32_t assay_use_features(uint32_t allowed) {

@@ -4,6 +4,12 @@
 #include "kernels_impl.h"
 #include "sha256_constants.h"
 
+/* Many lanes are for another kernel than few. */
+static void compress(size_t count, uint32_t (*states)[8], const uint8_t *const *blocks) {
+  if (count >= assay_kernels.sha256_wide_from) assay_kernels.sha256_wide(count, states, blocks);
+  else assay_kernels.sha256_compress(count, states, blocks);
+}
+
 /* One message on its way: whole blocks where they stand, then one or two of its padded end. */
 struct stream {
   const uint8_t *message;
@@ -45,7 +51,7 @@ static void hash_group(size_t count, const uint8_t *data, const uint64_t *offset
       blocks[lane] = ends ? tails[s->index] + 64 * (s->block - s->whole) : s->message + 64 * s->block;
       s->block++;
     }
-    assay_kernels.sha256_compress(live, states, blocks);
+    compress(live, states, blocks);
     for (size_t lane = live; lane-- > 0;) {
       if (streams[lane].block < streams[lane].total) continue;
       finish(states[lane], digests + 32 * streams[lane].index);
@@ -77,9 +83,9 @@ static void hash_nodes(size_t count, const uint8_t *prefix, const uint8_t *child
     memcpy(states[i], assay_sha256_start, 32);
     blocks[i] = messages[i];
   }
-  assay_kernels.sha256_compress(count, states, blocks);
+  compress(count, states, blocks);
   for (size_t i = 0; i < count; i++) blocks[i] += 64;
-  assay_kernels.sha256_compress(count, states, blocks);
+  compress(count, states, blocks);
   for (size_t i = 0; i < count; i++) finish(states[i], parents + 32 * i);
 }
 
