@@ -5,6 +5,7 @@ An audit is carried out by the worker itself, without a process of its own; a st
 
 import io
 import shutil
+from dataclasses import replace
 from hashlib import sha256
 
 import msgspec
@@ -52,7 +53,7 @@ def make_net():
     return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
 
 
-def record(path, *, net=None, rate=0.05, seed=1, data=None, epochs=4, body=None, each=None, **options):
+def record(path, *, net=None, rate=0.05, seed=1, data=None, epochs=4, body=None, each=None, between=None, **options):
     """Record a run with momentum; return (net, closing record).
 
     Args:
@@ -64,6 +65,7 @@ def record(path, *, net=None, rate=0.05, seed=1, data=None, epochs=4, body=None,
         epochs: how many.
         body: from (net, optimizer, batch) to the loss; None: the usual step.
         each: called with (net, optimizer, step) before each step.
+        between: called with (run, net, step) before each step.
         options: of `assay.start`.
     """
     inputs, targets = data or load_flowers()
@@ -92,6 +94,8 @@ def record(path, *, net=None, rate=0.05, seed=1, data=None, epochs=4, body=None,
                 optimizer.param_groups[0]["lr"] = rates(run.step_number + 1)
                 if each is not None:
                     each(net, optimizer, run.step_number + 1)
+                if between is not None:
+                    between(run, net, run.step_number + 1)
                 train_step(batch)
         run.evaluate(net, TensorDataset(inputs, targets), metrics=["accuracy"])
         return net, run.finish()
@@ -163,7 +167,7 @@ def relink_under(honest, target, profile):
     return relink(honest, target, lambda step, result: result, plan=plan, profile=profile)
 
 
-def relink(honest, target, change, *, plan=None, profile=None):
+def relink(honest, target, change, *, plan=None, profile=None, events=None):
     """Write the rows of a run again with other claims, in a chain that fits together, and sign them.
 
     Args:
@@ -172,6 +176,7 @@ def relink(honest, target, change, *, plan=None, profile=None):
         change: from step and `StepResult` to the claim.
         plan: in place of the honest one.
         profile: the one that `plan` names.
+        events: in place of the honest ones.
     """
     source = RecordedRun(honest)
     with RunDirectory.create(target) as run:
@@ -183,8 +188,10 @@ def relink(honest, target, change, *, plan=None, profile=None):
         for use in source.uses:
             program = source.read_program(use.program)
             recorder.add_program(program, first_step=use.first_step, known_answer=use.known_answer)
+        recorder.events = list(source.events if events is None else events)
         for row in source.rows:
-            recorder.record(change(row.leaf.step, to_result(row.parts, row.scalars)))
+            declared = recorder.get_events_digest(row.leaf.step - 1)
+            recorder.record(replace(change(row.leaf.step, to_result(row.parts, row.scalars)), events=declared))
         closing = recorder.finish(
             reason=source.closing.reason,
             final_root=lambda: source.closing.final_state,
@@ -192,7 +199,7 @@ def relink(honest, target, change, *, plan=None, profile=None):
             evaluations=source.closing.evaluations,
         )
         sign_closing(run, closing, "default")
-    for folder in ("checkpoints", "packs"):
+    for folder in ("checkpoints", "packs", "blobs"):
         shutil.copytree(source.path / folder, target / folder, dirs_exist_ok=True)
     return target
 

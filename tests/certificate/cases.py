@@ -18,7 +18,9 @@ from assay.certificate.statement import (
     ScalarSummary,
 )
 from assay.protocol import tags
-from assay.protocol.encoding import encode, float_to_bits
+from assay.protocol.encoding import float_to_bits
+from assay.protocol.evidence.edits import build_edit
+from assay.protocol.evidence.events import commit_events
 from assay.protocol.evidence.model_state import (
     BUFFER,
     PARAM,
@@ -119,6 +121,10 @@ def make_plan(**changes):
     return msgspec.structs.replace(plan, **changes)
 
 
+EDIT = build_edit([r for r in make_records(WEIGHTS, 3) if r.name == "0/out.bias"], float_to_bits(0.25))
+"""An edit of one tensor, for events that name it."""
+
+
 def make_run(plan=None, weights=WEIGHTS, events=(), steps=None, aliases=ALIASES):
     """Return the evidence that the recorder leaves."""
     plan = plan or make_plan()
@@ -145,7 +151,7 @@ def make_run(plan=None, weights=WEIGHTS, events=(), steps=None, aliases=ALIASES)
         evaluations=(
             Evaluation(steps, INFERENCE, make_data_set("test", 40), 8, (Metric("accuracy", float_to_bits(0.975), 40),)),
         ),
-        events=MerkleRoot(tags.EVENTS_TREE, len(events), compute_data_root(tags.EVENTS_TREE, map(encode, events))),
+        events=commit_events(events),
         final_state=compute_state_root(records, aliases),
         model_root=compute_model_root(records, aliases),
         reason="completed",
@@ -164,7 +170,7 @@ def make_run(plan=None, weights=WEIGHTS, events=(), steps=None, aliases=ALIASES)
         tensors=records,
         aliases=aliases,
         files=[ModelFile("model.safetensors", sha256(file).hexdigest(), str(len(file)))],
-        events=events,
+        events=[(event, EDIT if event.kind == "edit" and any(event.tensors) else None) for event in events],
     )
 
 

@@ -12,7 +12,8 @@ from assay.certificate.policy import TrustPolicy
 from assay.certificate.statement import PREDICATE_FAMILY, FindingClaim
 from assay.certificate.verify import verify_certificate
 from assay.errors import MalformedEvidence, Refuted, Unproven
-from assay.protocol.encoding import encode
+from assay.protocol.encoding import encode, float_to_bits
+from assay.protocol.evidence.edits import compute_edit_id
 from assay.protocol.evidence.events import Event
 from assay.protocol.evidence.plan import CertifiedStart, DeclaredStart, Metric
 from assay.protocol.hashing import ZERO
@@ -20,6 +21,7 @@ from assay.protocol.signatures import get_public_key
 from tests.certificate.cases import (
     ANY_SHARE,
     AUDITOR,
+    EDIT,
     RECORDER,
     STRANGER,
     TRUSTING,
@@ -117,7 +119,7 @@ def flip_base64(text):
 
 
 EVENT = encode_base64(encode(Event(0, 1, "edit", "", ZERO)))
-INVENTED = {"step": "1", "kind": "edit", "reason": "", "bytes": EVENT}
+INVENTED = {"step": "1", "kind": "edit", "reason": "", "bytes": EVENT, "edit": "none", "tensors": "0", "norm": "none"}
 
 CONTRADICTIONS = {
     "plan id": (["plan", "id"], flip_hex),
@@ -331,17 +333,29 @@ def test_reading_ends_after_the_certified_size():
 
 
 def test_events_follow_from_the_closing_record():
-    """Declared events give the root that the closing record names; another reason or order is refused (CRT-22)."""
-    events = (Event(0, 3, "edit", "fix a layer", digest("tensors")), Event(0, 20, "early-stop", "loss rose", ZERO))
+    """Declared events give the root that the closing record names; another reason or norm is refused (CRT-22)."""
+    edit = Event(0, 3, "edit", "fix a layer", compute_edit_id(EDIT))
+    events = (edit, Event(0, 20, "early-stop", "loss rose", ZERO))
     data = make_certificate(make_run(events=events))
-    assert any("2 declared events" in said for said in verify(data).not_proven)
-    with pytest.raises(Refuted):
-        verify(rewrite(data, change_predicate(["events", 0, "reason"], "nothing happened")))
-    with pytest.raises(Refuted):
-        verify(rewrite(data, change_predicate(["events"], lambda value: value[:1])))
-    for hostile in (events[::-1], (Event(0, 21, "edit", "", ZERO),), (Event(0, 1, "magic", "", ZERO),)):
+    said = verify(data).not_proven
+    assert any("2 declared events" in sentence for sentence in said)
+    assert "Why the state was edited after step 3 (fix a layer): 1 tensors, norm of the change 0.25." in said
+    smaller = msgspec.structs.replace(EDIT, norm=float_to_bits(0.01))
+    for path, value in (
+        (["events", 0, "reason"], "nothing happened"),
+        (["events", 0, "norm"], "0.01"),
+        (["events", 0, "tensors"], "0"),
+        (["events", 0, "edit"], "none"),
+        (["events", 0, "edit"], encode_base64(encode(smaller))),
+        (["events"], lambda value: value[:1]),
+    ):
+        with pytest.raises(Refuted):
+            verify(rewrite(data, change_predicate(path, value)))
+    for hostile in (events[::-1], (Event(0, 21, "metric", "", ZERO),), (Event(0, 1, "magic", "", ZERO),)):
         with pytest.raises(MalformedEvidence):
             verify(make_certificate(make_run(events=hostile)))
+    with pytest.raises(Refuted):
+        verify(make_certificate(make_run(events=(Event(0, 3, "edit", "without tensors", ZERO),))))
 
 
 def test_statement_is_canonical():

@@ -46,6 +46,7 @@ from assay.certificate.statement import (
 )
 from assay.protocol import tags
 from assay.protocol.encoding import Record, encode
+from assay.protocol.evidence.edits import Edit
 from assay.protocol.evidence.events import Event
 from assay.protocol.evidence.model_state import MODEL_NAMESPACES, PARAM, AliasTable, TensorRecord
 from assay.protocol.evidence.plan import (
@@ -77,7 +78,7 @@ class RunEvidence(msgspec.Struct, frozen=True):
         tensors: the records of the model in the final state; others are ignored.
         aliases: the alias table of the model.
         files: exported model files.
-        events: declared events, in order.
+        events: declared events, in order, each with its edit if it is one.
     """
 
     plan: Plan
@@ -92,7 +93,7 @@ class RunEvidence(msgspec.Struct, frozen=True):
     tensors: Sequence[TensorRecord]
     aliases: AliasTable
     files: Sequence[ModelFile]
-    events: Sequence[Event] = ()
+    events: Sequence[tuple[Event, Edit | None]] = ()
 
 
 class EvaluationCheck(msgspec.Struct, frozen=True):
@@ -197,7 +198,7 @@ def _build_predicate(run: RunEvidence, audit: AuditEvidence, checkers: Sequence[
         chances=compute_chances(intervals, sampled),
         evaluations=_build_evaluations(closing, audit),
         checkers=[Checker(key.hex(), profile.hex(), audit.replays) for key in checkers],
-        events=[derive_event(event) for event in run.events],
+        events=[derive_event(event, edit) for event, edit in run.events],
     )
 
 

@@ -34,6 +34,7 @@ from assay.certificate.statement import (
 from assay.errors import MalformedEvidence, Refuted
 from assay.protocol import tags
 from assay.protocol.encoding import Record, RecordT, decode, encode
+from assay.protocol.evidence.edits import Edit, compute_edit_id, verify_edit
 from assay.protocol.evidence.events import Event, verify_event
 from assay.protocol.evidence.model_state import Alias, AliasTable, join_roots
 from assay.protocol.evidence.plan import (
@@ -52,6 +53,7 @@ from assay.protocol.evidence.plan_rules import verify_closing_record, verify_pla
 from assay.protocol.evidence.recorder_signature import verify_run_signature
 from assay.protocol.evidence.transcript import EMPTY_CONTEXT, StartLeaf, StepLeaf, compute_start_id, compute_step_id
 from assay.protocol.evidence.transcript_rules import verify_start_leaf, verify_step_leaf
+from assay.protocol.hashing import ZERO
 from assay.protocol.merkle import MerkleRoot, compute_data_root, hash_leaf, verify_inclusion
 
 MAX_NAMES = 200_000
@@ -200,9 +202,17 @@ def check_evaluations(predicate: Predicate, closing: ClosingRecord) -> None:
         expect("evaluation", derive_evaluation(evaluation, claim.check, claim.overlap), claim)
 
 
-def derive_event(event: Event) -> EventClaim:
-    """Return the claim about an event."""
-    return EventClaim(str(event.step), event.kind, event.reason, encode_base64(encode(event)))
+def derive_event(event: Event, edit: Edit | None) -> EventClaim:
+    """Return the claim about an event, and about the edit that it names."""
+    return EventClaim(
+        step=str(event.step),
+        kind=event.kind,
+        reason=event.reason,
+        bytes=encode_base64(encode(event)),
+        edit="none" if edit is None else encode_base64(encode(edit)),
+        tensors="0" if edit is None else str(edit.tensors.size),
+        norm="none" if edit is None else render_bits(edit.norm),
+    )
 
 
 def check_events(predicate: Predicate, closing: ClosingRecord) -> None:
@@ -212,7 +222,12 @@ def check_events(predicate: Predicate, closing: ClosingRecord) -> None:
         leaves.append(decode_base64(claim.bytes))
         event = decode(leaves[-1], Event)
         verify_event(event)
-        expect("event", derive_event(event), claim)
+        edit = None if claim.edit == "none" else decode(decode_base64(claim.edit), Edit)
+        if edit is not None:
+            verify_edit(edit)
+        expect("edit of an event", ZERO if edit is None else compute_edit_id(edit), event.tensors)
+        expect("event with an edit", event.kind == "edit", edit is not None)
+        expect("event", derive_event(event, edit), claim)
         steps.append(event.step)
     if steps != sorted(steps) or (steps and steps[-1] > closing.steps):
         raise MalformedCertificate("events are not in the order of their steps", expected=f"0 to {closing.steps}")

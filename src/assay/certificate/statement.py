@@ -210,12 +210,19 @@ class Checker(Json, frozen=True):
 
 
 class EventClaim(Json, frozen=True):
-    """A declared event: step (decimal), kind, reason, and its canonical bytes (base64)."""
+    """A declared event: step (decimal), kind, reason, and its canonical bytes (base64).
+
+    Of an edit also its canonical bytes (base64), the number of changed tensors (decimal) and the norm of the change;
+    otherwise "none", "0" and "none".
+    """
 
     step: str
     kind: str
     reason: str
     bytes: str
+    edit: str
+    tensors: str
+    norm: str
 
 
 class Predicate(Json, frozen=True):

@@ -183,7 +183,19 @@ def _describe_unchecked_values(predicate: Predicate) -> list[str]:
     said += _describe_programs(predicate)
     if predicate.events:
         said.append(f"{len(predicate.events)} declared events (edits, early stop) are the submitter's word.")
+        said += _describe_edits(predicate)
     return said
+
+
+def _describe_edits(predicate: Predicate) -> list[str]:
+    """Name each edit: nobody can recompute why the state was changed."""
+    edits = [event for event in predicate.events if event.kind == "edit"]
+    said = [
+        f"Why the state was edited after step {edit.step} ({edit.reason}): {edit.tensors} tensors, norm of the change "
+        f"{float(edit.norm):.6g}."
+        for edit in edits[:MAX_NAMED]
+    ]
+    return said if len(edits) <= MAX_NAMED else [*said, f"Why it was edited {len(edits) - MAX_NAMED} more times."]
 
 
 def _describe_programs(predicate: Predicate) -> list[str]:

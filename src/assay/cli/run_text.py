@@ -10,7 +10,7 @@ from assay.cli.output import print_line, print_strong, print_table
 
 if TYPE_CHECKING:
     from assay.verification.audit_report import AuditReport, Finding
-    from assay.verification.summary import ListedRun, RunSummary
+    from assay.verification.summary import ListedRun, RunSummary, ShownEvent
 
 _MOST_TENSORS = 8
 
@@ -59,11 +59,18 @@ def print_summary(run: RunSummary) -> None:
         (f"after step {one.step}", f"{_join_metrics(one.metrics)} on {one.samples} samples") for one in run.evaluations
     )
     _print_section("evaluations (declared until recomputed)", measured)
-    _print_section("declared", [("events", run.events), ("logged lines", run.log_lines)])
+    told = ((f"{one.kind} after step {one.step}", describe_event(one)) for one in run.events)
+    _print_section("declared", [*told, ("logged lines", run.log_lines)])
     _print_section("certificates in the run (verify them: assay verify)", ((name, "") for name in run.certificates))
     total = sum(run.disk.values())
     parts = sorted(run.disk.items(), key=lambda item: -item[1])[:6]
     _print_section("disk", [("total", format_bytes(total)), *((name, format_bytes(size)) for name, size in parts)])
+
+
+def describe_event(one: ShownEvent) -> str:
+    """Return what was declared, in one line."""
+    moved = f": {one.tensors} tensors, norm of the change {one.norm:.6g}" if one.tensors else ""
+    return f"{one.reason}{moved}"
 
 
 def _join_metrics(metrics: Mapping[str, float]) -> str:

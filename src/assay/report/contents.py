@@ -233,6 +233,10 @@ def _describe_facts(summary: RunSummary, best: CheckedCertificate | None) -> dic
     return {
         "Data": data,
         "Start": start,
+        "Declared events": [
+            (f"{one.kind} after step {one.step}", f"{one.reason}: {one.tensors} tensors, norm {one.norm:.6g}")
+            for one in summary.events
+        ],
         "Plan": [(name, str(value)) for name, value in summary.plan.items()],
         "Programs": [
             (one.id[:16], f"{one.kind}, {one.nodes} operators, first used at step {one.first_step}")
@@ -266,6 +270,12 @@ def _describe_not_proven(summary: RunSummary, best: CheckedCertificate | None) -
     said = ["That any step happened as it was recorded: nobody recomputed one."]
     if not summary.finished:
         said.append("What the run will end with: it is not finished.")
+    said += [
+        f"Why the state was edited after step {one.step} ({one.reason}): {one.tensors} tensors, norm of the change "
+        f"{one.norm:.6g}."
+        for one in summary.events
+        if one.kind == "edit"
+    ]
     said += [f"Declared, not recomputed: {name}." for one in summary.evaluations for name in one.metrics]
     return said + NEVER_CLAIMED
 

@@ -35,7 +35,7 @@ class CheckpointWriter:
         state_root: bytes,
         records: Sequence[TensorRecord],
         aliases: AliasTable,
-        tensors: Sequence[memoryview],
+        tensors: Sequence[memoryview] | Sequence[bytes],
         extra: bytes,
         interval: int,
         intended: int,

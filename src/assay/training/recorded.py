@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from assay.errors import Refuted, UsageError
 from assay.protocol.encoding import decode
+from assay.protocol.evidence.events import commit_events, compute_events_digest
 from assay.protocol.evidence.model_state import compute_state_root
 from assay.protocol.evidence.model_state_rules import verify_records
 from assay.protocol.evidence.operators import OPERATORS
@@ -33,6 +34,7 @@ from assay.protocol.evidence.transcript import StartLeaf, StepLeaf, StepParts, c
 from assay.protocol.evidence.transcript_rules import verify_root_period, verify_step_parts
 from assay.protocol.hashing import ZERO
 from assay.storage.run_directory import RunDirectory
+from assay.training.events import StoredEvent, read_events
 from assay.training.recorder import Chain, ProgramList, StartRecord
 
 
@@ -121,6 +123,19 @@ class RecordedRun:
             return ()
         return decode(self.directory.read_object("programs.bin"), ProgramList).uses
 
+    @cached_property
+    def events(self) -> tuple[StoredEvent, ...]:
+        """What was declared, in order; of a run in progress, what was declared after its last row is among them.
+
+        Raises:
+            MalformedEvidence: an event does not hold.
+        """
+        return read_events(self.directory)
+
+    def get_events(self, step: int) -> list[StoredEvent]:
+        """Return what was declared after `step` and before the next one."""
+        return [one for one in self.events if one.event.step == step]
+
     def read_program(self, identity: bytes) -> Program:
         """Return a program, checked against its id and the rules.
 
@@ -155,6 +170,7 @@ class RecordedRun:
             row = parts.scalars if parts.scalars is not None else chain.row
             if row is None or parts.program >= len(programs):
                 raise RunContradicts(f"row {parts.step} refers to something that is not there")
+            self._verify_events(parts)
             leaf = rebuild_leaf(parts, programs[parts.program], chain.leaves[-1], row)
             if compute_step_id(leaf) != parts.leaf:
                 raise RunContradicts(f"row {parts.step} does not follow from the row before it")
@@ -167,11 +183,22 @@ class RecordedRun:
         if self.is_finished:
             self._verify_end(chain)
 
+    def _verify_events(self, parts: StepParts) -> None:
+        """Compare the events digest of a row with what was declared before it (TRN-9)."""
+        declared = [one.event for one in self.get_events(parts.step - 1)] if self.events else []
+        if compute_events_digest(declared) != (parts.events or ZERO):
+            raise RunContradicts(
+                f"what was declared before step {parts.step} is not what its row says",
+                expected=parts.events.hex() or "nothing",
+                actual=f"{len(declared)} events",
+            )
+
     def _verify_end(self, chain: Chain) -> None:
         closing = self.closing
         for name, expected, actual in (
             ("transcript root", closing.transcript, chain.get_transcript()),
             ("scalars table", closing.scalars, chain.get_scalars()),
+            ("list of events", closing.events, commit_events([one.event for one in self.events])),
         ):
             if expected != actual:
                 raise RunContradicts(

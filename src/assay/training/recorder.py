@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 
 import msgspec
 
 from assay.errors import Refuted, UsageError
 from assay.protocol import tags
 from assay.protocol.encoding import Record, decode, encode
+from assay.protocol.evidence.events import commit_events, compute_events_digest
 from assay.protocol.evidence.model_state import AliasTable, TensorRecord
 from assay.protocol.evidence.plan import ClosingRecord, Evaluation, Plan, ProgramUse, compute_plan_id
 from assay.protocol.evidence.plan_rules import verify_closing_record, verify_plan
@@ -30,9 +30,10 @@ from assay.protocol.evidence.transcript import (
     rebuild_leaf,
 )
 from assay.protocol.evidence.transcript_rules import is_root_due
-from assay.protocol.hashing import ZERO, compute_digest, tag_bytes
+from assay.protocol.hashing import ZERO, compute_digest
 from assay.protocol.merkle import MerkleRoot, compute_data_root, compute_root, hash_leaf
 from assay.storage.run_directory import RunDirectory
+from assay.training.events import StoredEvent, read_events, write_events
 from assay.training.program_difference import describe_difference
 
 MAX_CHECKPOINTS = 20
@@ -75,6 +76,7 @@ class StepResult:
         losses: raw bytes of each returned tensor.
         loss_root: Merkle root over them.
         state_root: 32 bytes, or empty if none was due.
+        events: digest of what was declared before the step, or empty.
     """
 
     program: int
@@ -84,6 +86,7 @@ class StepResult:
     losses: tuple[bytes, ...]
     loss_root: bytes
     state_root: bytes
+    events: bytes = b""
 
 
 def keep_loss(data: bytes, digest: bytes) -> bytes:
@@ -112,7 +115,7 @@ class Chain:
             scalars=None if same else result.row,
             loss=result.losses,
             loss_root=result.loss_root,
-            events=b"",
+            events=result.events,
             leaf=b"",
         )
         leaf = compute_step_id(rebuild_leaf(parts, program_id, self.leaves[-1], result.row))
@@ -162,6 +165,8 @@ class RunRecorder:
         self.program_ids = [use.program for use in self.uses]
         self._found: dict[int, tuple[Program, int]] = {}  # by identity; holding the program keeps its id its own
         self.stored = run.rows
+        self.events: list[StoredEvent] = []  # those that this process declared or went past
+        self._known_events = read_events(run)
         self.chain = Chain(self.plan_id, start.context, start.state_root)
         self._pending: StepResult | None = None
 
@@ -177,6 +182,7 @@ class RunRecorder:
 
     def replay_rows(self, step: int) -> None:
         """Advance the chain over the rows on the disk up to `step`, which a checkpoint stands on."""
+        self.events = [one for one in self._known_events if one.event.step < step]
         for parts in self.run.iterate_rows(0):
             if parts.step > step:
                 break
@@ -187,6 +193,27 @@ class RunRecorder:
             if leaf != parts.leaf:
                 raise Refuted(f"row {parts.step} does not follow from the row before", expected=parts.leaf.hex())
             self.chain.accept(parts, row)
+
+    def find_events(self, step: int) -> list[StoredEvent]:
+        """Return what was declared after `step`, by this process or, before it was resumed, by one before."""
+        return [one for one in self._known_events if one.event.step == step]
+
+    def is_declared_before(self, step: int, reason: str) -> bool:
+        """Return whether an event with this reason lies before `step`."""
+        return any(one.event.step < step and one.event.reason == reason for one in self.events)
+
+    def declare(self, event: StoredEvent) -> None:
+        """Add an event after the last step, durably; one that a process before declared at this step is replaced."""
+        step = event.event.step
+        self.events = [*(one for one in self.events if one.event.step < step), event]
+        later = [one for one in self._known_events if one.event.step > step]
+        self._known_events = (*self.events, *later)
+        write_events(self.run, self._known_events)
+
+    def get_events_digest(self, step: int) -> bytes:
+        """Return the digest of what was declared after `step`, or nothing."""
+        events = [one.event for one in self.events if one.event.step == step]
+        return compute_events_digest(events) if events else b""
 
     def find_program(self, program: Program) -> int | None:
         """Return the index of a program, or None if the run has not used it."""
@@ -263,7 +290,7 @@ class RunRecorder:
         stored = self.run.read_row(parts.step)
         if stored.leaf == parts.leaf:
             return
-        names = ("program", "membership", "content", "loss", "loss_root", "state_root")
+        names = ("program", "membership", "content", "loss", "loss_root", "state_root", "events")
         found = [name for name in names if getattr(stored, name) != getattr(parts, name)]
         stored_row = stored.scalars if stored.scalars is not None else self.chain.row
         found += ["scalars"] if stored_row != result.row else []
@@ -302,13 +329,15 @@ class RunRecorder:
             programs=tuple(self.uses),
             scalars=self.chain.get_scalars(),
             evaluations=tuple(evaluations),
-            events=MerkleRoot(tags.EVENTS_TREE, 0, sha256(b"\x02" + tag_bytes(tags.EVENTS_TREE)).digest()),
+            events=commit_events([one.event for one in self.events]),
             final_state=final_root(),
             model_root=model_root,
             reason=reason,
         )
         verify_closing_record(self.plan, closing)
         self.run.steps.sync()
+        if self._known_events != tuple(self.events):
+            write_events(self.run, self.events)
         self.run.write_object("closing.bin", encode(closing))
         return closing
 

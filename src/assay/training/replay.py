@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.errors import Refuted, UsageError
+from assay.protocol.evidence.edits import Edit
+from assay.protocol.evidence.events import compute_events_digest
 from assay.protocol.evidence.model_state import TensorRecord, compute_state_root
 from assay.protocol.evidence.plan import DataSet, InitialisedStart, Metric
 from assay.protocol.evidence.program import STEP as STEP_PROGRAM
@@ -27,6 +29,7 @@ from assay.protocol.hashing import ZERO, compute_digest
 from assay.protocol.tags import SCALARS_ROW
 from assay.training.batches import compute_losses
 from assay.training.data_store import open_data
+from assay.training.events import StoredEvent, compute_change, is_norm_right
 from assay.training.feed import Feed
 from assay.training.packed import Hashes, PackedData
 from assay.training.recorded import RecordedRun, Row, RunContradicts
@@ -94,7 +97,7 @@ class Backend(Protocol):
         ...
 
     def get_tensor_bytes(self) -> list[memoryview]:
-        """Return the bytes of all tensors, in their order, without a copy."""
+        """Return the bytes of all tensors, in their order, without a copy; writing to them changes the state."""
         ...
 
 
@@ -228,6 +231,10 @@ class Replayer:
         if len(scalars) != program.scalars:
             raise StepImpossible(step, ("scalars",))
         key = derive_key(self.run.plan.seed, STEP, step)
+        declared = self.run.get_events(step - 1)
+        for one in declared:
+            if one.edit is not None:
+                self._apply(one, one.edit)
         results = self.backend.run(program, batch.arrays, scalars, key)
         return StepLeaf(
             version=0,
@@ -239,8 +246,24 @@ class Replayer:
             content=batch.content,
             scalars=compute_digest(SCALARS_ROW, row.scalars),
             loss=compute_losses(results)[0],
-            events=leaf.events,
+            events=compute_events_digest([one.event for one in declared]),
         )
+
+    def _apply(self, one: StoredEvent, edit: Edit) -> None:
+        """Put the tensors of an edit into the state, and find the norm of the change (TRN-11)."""
+        step = one.event.step + 1
+        places = {name: place for place, name in enumerate(self.backend.get_names())}
+        state = self.backend.get_tensor_bytes()
+        if any((record.namespace, record.name) not in places for record in one.records):
+            raise StepImpossible(step, ("events",))
+        targets = [state[places[record.namespace, record.name]] for record in one.records]
+        if any(target.nbytes != record.nbytes for target, record in zip(targets, one.records, strict=True)):
+            raise StepImpossible(step, ("events",))
+        tensors = [self.run.directory.blobs.open(record.digest, max_bytes=record.nbytes) for record in one.records]
+        if not is_norm_right(edit, compute_change(one.records, targets, tensors)):
+            raise StepImpossible(step, ("events",))
+        for target, data in zip(targets, tensors, strict=True):
+            target[:] = data
 
     def _get_program(self, identity: bytes) -> Program:
         if identity not in self._programs:
@@ -250,6 +273,7 @@ class Replayer:
 
 _PARTS = {
     "membership": "membership", "content": "content", "scalars": "scalars", "loss": "loss", "state root": "state_root",
+    "events": "events",
 }  # fmt: skip
 """The parts of a leaf that a replay compares, as people read them."""
 

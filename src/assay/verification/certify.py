@@ -151,6 +151,7 @@ def _collect_run(run: RecordedRun) -> RunEvidence:
         tensors=records,
         aliases=final.manifest.aliases,
         files=[ModelFile(FILE_NAME, digest, str(size))],
+        events=[(one.event, one.edit) for one in run.events],
     )
 
 

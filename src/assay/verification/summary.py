@@ -53,6 +53,16 @@ class ShownEvaluation(msgspec.Struct, frozen=True, rename="camel"):
     metrics: dict[str, float]
 
 
+class ShownEvent(msgspec.Struct, frozen=True, rename="camel"):
+    """What was declared after a step; of an edit, how many tensors it changed and how far it moved them."""
+
+    step: int
+    kind: str
+    reason: str
+    tensors: int
+    norm: float
+
+
 class RunSummary(msgspec.Struct, frozen=True, rename="camel"):
     """Everything that `assay run show` prints.
 
@@ -61,6 +71,7 @@ class RunSummary(msgspec.Struct, frozen=True, rename="camel"):
         plan, data, start, profile: name to value.
         rates: extremes of the learning rates.
         checkpoints: steps whose state is stored.
+        events: what was declared, in order.
         log_lines: how many lines the user logged; declared.
         certificates: names in the run's `audit/` folder; whoever wrote them is not checked here.
         disk: bytes by part.
@@ -83,7 +94,7 @@ class RunSummary(msgspec.Struct, frozen=True, rename="camel"):
     rates: list[ScalarSummary]
     checkpoints: list[int]
     evaluations: list[ShownEvaluation]
-    events: int
+    events: list[ShownEvent]
     log_lines: int
     certificates: list[str]
     disk: dict[str, int]
@@ -147,7 +158,7 @@ def summarise_run(path: Path) -> RunSummary:
             rates=summarise_rates(run, programs),
             checkpoints=run.directory.checkpoints.list_steps(),
             evaluations=_describe_evaluations(evaluations),
-            events=closing.events.size if closing else 0,
+            events=_describe_events(run),
             log_lines=sum(1 for _ in run.directory.log.iterate()),
             certificates=[name for name in run.directory.list_objects("audit") if name.endswith(".assay.json")],
             disk=measure_disk(run.path),
@@ -184,6 +195,19 @@ def _describe_start(run: RecordedRun) -> dict[str, str]:
     start = run.plan.start
     described = {"kind": START_KINDS[type(start)], "root": run.start.state_root.hex()}
     return described | ({"program": start.program.hex()} if isinstance(start, InitialisedStart) else {})
+
+
+def _describe_events(run: RecordedRun) -> list[ShownEvent]:
+    return [
+        ShownEvent(
+            one.event.step,
+            one.event.kind,
+            one.event.reason,
+            one.edit.tensors.size if one.edit is not None else 0,
+            bits_to_float(one.edit.norm) if one.edit is not None else 0.0,
+        )
+        for one in run.events
+    ]
 
 
 def _describe_roots(run: RecordedRun) -> dict[str, str]:

@@ -96,6 +96,7 @@ class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def explain(parts: tuple[str, ...]) -> str:
     """Return the likely cause of a difference, from the parts of the first leaf that differs."""
     causes = (
+        ("events", "an edit does not fit the state, or moved it by another distance than it says"),
         ("program", "the row names a program that is no training step"),
         ("membership", "other samples, or the same in another order, were fed"),
         ("content", "the batch that was fed is not what the committed data give"),

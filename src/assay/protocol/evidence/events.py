@@ -1,13 +1,15 @@
 """Declared events of a run: edits of the state outside a step, metric-driven changes, an early stop.
 
-Source: `spec/certificate.md`, CRT-22.
+Source: `spec/certificate.md`, CRT-22; `spec/transcript.md`, TRN-9.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from assay.protocol.encoding import Record
+from assay.protocol import tags
+from assay.protocol.encoding import Record, encode
 from assay.protocol.evidence.fields import (
     verify_choice,
     verify_digest,
@@ -15,6 +17,8 @@ from assay.protocol.evidence.fields import (
     verify_printable,
     verify_version,
 )
+from assay.protocol.hashing import ZERO
+from assay.protocol.merkle import MerkleRoot, compute_data_root
 
 KINDS: Final = ("edit", "metric", "early-stop")
 MAX_REASON: Final = 1024
@@ -28,6 +32,17 @@ class Event(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
     kind: str
     reason: str  # printable ASCII, in the submitter's words
     tensors: bytes  # digest of the manifest of the changed tensors, or 32 zero bytes
+
+
+def compute_events_digest(events: Sequence[Event]) -> bytes:
+    """Return what the leaf of step t holds of the events after step t − 1; zero bytes for none (TRN-9)."""
+    return commit_events(events).root if events else ZERO
+
+
+def commit_events(events: Sequence[Event]) -> MerkleRoot:
+    """Return the committed list of events, such as all of a run for its closing record."""
+    root = compute_data_root(tags.EVENTS_TREE, [encode(event) for event in events])
+    return MerkleRoot(tags.EVENTS_TREE, len(events), root)
 
 
 def verify_event(event: Event) -> None:

@@ -148,7 +148,7 @@ class StateHome:
         raise StateChanged(
             f"{self._find_changed()} was changed outside the step, between step {step} and step {step + 1}",
             expected="the state as the step left it",
-            next_step="make the change inside the step, or before the first step",
+            next_step='make the change inside the step, or declare it: with run.edit("reason")',
         )
 
     def _find_changed(self) -> str:
@@ -169,7 +169,7 @@ class StateHome:
         if self.hasher.compute(self.buffers).state_root != root:
             raise StateChanged(
                 f"the state was changed outside the step, between step {step} and step {step + 1}, through .data",
-                next_step="make the change inside the step, or before the first step",
+                next_step='make the change inside the step, or declare it: with run.edit("reason")',
             )
 
     # -- bytes --------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import functools
 import secrets
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -32,6 +33,7 @@ from assay.training.evaluations import EvaluationList
 from assay.training.feed import Feed
 from assay.training.pytorch import opening
 from assay.training.pytorch.backend import compute_state
+from assay.training.pytorch.edits import Edits
 from assay.training.pytorch.home import StateHome, verify_results
 from assay.training.pytorch.initialiser import InitialiserTape
 from assay.training.pytorch.known_answer import compute_known_answer
@@ -135,7 +137,7 @@ class Run:
         self._threads, self._mkldnn = threads, mkldnn
         exists = (path / FORMAT).exists()
         self._run = RunDirectory.open(path, write=True) if exists else RunDirectory.create(path)
-        if self._run.has_object("closing.bin"):
+        if self._run.has_object("closing.bin") and self._run.has_object("signature.bin"):  # the last of the two
             self._run.close()
             raise AlreadyFinished(
                 f"{path} is a finished run", next_step="audit it with `assay run audit`, or choose another folder"
@@ -150,6 +152,7 @@ class Run:
         self._body: Callable[..., Any] | None = None
         self._intended = 0
         self._recorder: RunRecorder | None = None
+        self._edits: Edits | None = None
         self._due: tuple[int, StateRoots] | None = None
         self._last_root: tuple[int, bytes] = (0, b"")
         self._rehash = 0  # the step whose state is hashed again before the next one
@@ -290,6 +293,7 @@ class Run:
         opening.compare_plans(self._run, plan)
         store_data(self._run, "train", self._loader.data.packed, self._loader.data.record)
         self._recorder = RunRecorder(self._run, plan, record)
+        self._edits = Edits(self._run, self._recorder, self._home)
         if initialiser is not None:
             self._recorder.add_program(initialiser, first_step=0)
         self._schedulers = find_schedulers(self._optimizers)
@@ -298,14 +302,20 @@ class Run:
 
     def _continue(self, start_root: bytes, *, declared: bool) -> None:
         """Go to the last checkpoint, or store a declared start, which nobody could make again."""
-        recorder = self._get_recorder()
         self._last_root = (0, start_root)
         if declared and not self._run.checkpoints.list_steps():
             self._write_checkpoint(0, self._home.compute_roots())
             self._checkpoints.wait()
         base = opening.choose_base(self._run)
-        if base is None:
-            return
+        if base is not None:
+            self._load(base)
+        self._get_edits().resume(base or 0)
+        if self._get_edits().is_pending(base or 0):
+            self._last_root = (base or 0, self._home.compute_roots().state_root)
+
+    def _load(self, base: int) -> None:
+        """Put the stored state after step `base` in place."""
+        recorder = self._get_recorder()
         checkpoint = self._run.checkpoints.read(base)
         recorder.replay_rows(base)
         restore_settings(checkpoint.manifest.extra, self._optimizers, self._schedulers)
@@ -319,6 +329,11 @@ class Run:
         if self._recorder is None:
             raise WrongOrder("the run has not begun", expected="run.loader(...), @run.step and a loop before this")
         return self._recorder
+
+    def _get_edits(self) -> Edits:
+        if self._edits is None:
+            raise WrongOrder("the run has not begun", expected="run.loader(...), @run.step and a loop before this")
+        return self._edits
 
     def _carry_out(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._open()
@@ -336,6 +351,7 @@ class Run:
         fed.verify_untouched(leaves, whole=fresh or secrets.randbelow(_REHASH_ONE_IN) == 0)
         self._verify_state(step - 1)
         self._write_due()
+        self._get_edits().take_step()
         self._interrupted = step
         try:
             outcome = self._runner.run(step, fed.tensors, lambda tensors: pytree.tree_unflatten(list(tensors), spec))
@@ -347,7 +363,13 @@ class Run:
         return pytree.tree_unflatten(list(outcome.results), outcome.spec)
 
     def _verify_whole(self) -> None:
-        """Refuse to go on after a step that was carried out in part, or whose result was refused."""
+        """Refuse to go on after a step or an edit that was carried out in part, or whose result was refused."""
+        if self._get_edits().is_open:
+            raise StepInterrupted(
+                "an edit did not end: the state in memory is not that of any step",
+                expected="steps, evaluations and the end of the run outside `with run.edit(...)`",
+                next_step="run the script again: it goes on from the last checkpoint",
+            )
         if self._interrupted:
             raise StepInterrupted(
                 f"step {self._interrupted} did not end: the state in memory is not that of any step",
@@ -390,6 +412,7 @@ class Run:
                 losses=tuple(keep_loss(a.tobytes(), d) for a, d in zip(arrays, digests, strict=True)),
                 loss_root=loss_root,
                 state_root=roots.state_root if roots is not None and is_due else b"",
+                events=recorder.get_events_digest(step - 1),
             )
         )
 
@@ -408,13 +431,41 @@ class Run:
             state_root=roots.state_root,
             records=self._home.make_records(roots),
             aliases=self._home.aliases,
-            tensors=self._home.buffers,
+            tensors=self._get_edits().before or self._home.buffers,
             extra=save_settings(self._optimizers, self._schedulers),
             interval=self._get_recorder().plan.interval_length,
             intended=self._intended,
         )
 
     # -- beside and after the loop ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def edit(self, reason: str) -> Iterator[None]:
+        """Change the state between two steps, as a recorded, *declared* event: certificates and reports show it.
+
+        Args:
+            reason: why, in 1 to 1024 printable characters of ASCII; different for different edits, because a resumed
+                run knows its edits by step and reason.
+
+        Raises:
+            EditRefused: a second edit after one step, or tensors that appeared, vanished or changed form.
+            NotFinite: the edit left NaN or infinity.
+        """
+        self._open()
+        step = self.step_number
+        self._verify_state(step)
+        with self._get_edits().edit(step, reason):
+            yield
+        self._last_root = (step, self._home.compute_roots().state_root)
+        self._rehash = step
+
+    def _refuse_pending(self, what: str) -> None:
+        if self._get_edits().is_pending(self.step_number):
+            raise WrongOrder(
+                f"{what} after an edit that no step follows",
+                expected="a step after the edit: what is declared belongs to the step behind it",
+                next_step="take a step first, or leave the edit out",
+            )
 
     def at(self, step: int) -> dict[str, torch.Tensor]:
         """Return the state after a step, recomputed from the nearest stored state before it.
@@ -453,6 +504,7 @@ class Run:
         self._open()
         recorder = self._get_recorder()
         self._verify_state(recorder.step)
+        self._refuse_pending("run.evaluate")
         return measure(recorder, self._home, net, dataset, metrics=metrics, batch_size=batch_size)
 
     def finish(self, *, reason: str | None = None) -> ClosingRecord:
@@ -464,6 +516,7 @@ class Run:
         self._open()
         recorder = self._get_recorder()
         self._verify_state(recorder.step)
+        self._refuse_pending("run.finish")
         self._home.verify_finite(recorder.step)
         roots = self._home.compute_roots()
         self._due = None
