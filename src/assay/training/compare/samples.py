@@ -12,6 +12,7 @@ from assay.training.compare.side import Side
 from assay.training.data_store import open_data
 from assay.training.packed import PackedData, PackedField
 
+MARK_BYTES = 8
 _MOST = 8
 
 
@@ -32,12 +33,19 @@ class DataDifference:
     details: tuple[str, ...]
 
 
+def mark_samples(side: Side) -> list[bytes]:
+    """Return the first bytes of the content digest of each sample: enough to see which changed, no commitment."""
+    return [digest[:MARK_BYTES] for digest in _digests(open_data(side, "train")[1])]
+
+
 def compare_data(a: Side, b: Side) -> DataDifference:
-    """Return how the training sets of two runs differ, from the stored arrays.
+    """Return how the training sets of two runs differ, from the stored arrays, or from the marks that a lock has.
 
     Raises:
         MalformedEvidence, StorageError: a stored data set cannot be read.
     """
+    if a.marks:
+        return _compare_marks(a.marks, mark_samples(b))
     one, other = open_data(a, "train")[1], open_data(b, "train")[1]
     kinds_a, kinds_b = ([(field.name, field.dtype) for field in data.fields] for data in (one, other))
     if kinds_a != kinds_b:
@@ -59,6 +67,20 @@ def compare_data(a: Side, b: Side) -> DataDifference:
     verb = "differs" if len(rows) == 1 else "differ"
     text = f"{len(rows)} of {one.size} samples {verb}, in {_show_fields(fields)}"
     return DataDifference(name, text, tuple(rows.tolist()), _show_rows(one, other, rows, fields))
+
+
+def _compare_marks(one: list[bytes], other: list[bytes]) -> DataDifference:
+    if len(one) != len(other):
+        return DataDifference("size", f"A has {len(one)} samples, B has {len(other)}", (), ())
+    rows = tuple(index for index, mark in enumerate(one) if mark != other[index])
+    if not rows:
+        return DataDifference("salt", "the samples are the same, their leaves are salted otherwise", (), ())
+    if len(rows) > 1 and sorted(one) == sorted(other):
+        return DataDifference("order of the samples", "the same samples stand in another order", rows, ())
+    shown = ", ".join(map(str, rows[:_MOST])) + (f" and {len(rows) - _MOST} more" if len(rows) > _MOST else "")
+    name = "one sample" if len(rows) == 1 else "samples"
+    text = f"{len(rows)} of {len(one)} samples {'differs' if len(rows) == 1 else 'differ'}: {shown}"
+    return DataDifference(name, text, rows, ())
 
 
 def _show_fields(fields: list[str]) -> str:

@@ -18,7 +18,14 @@ from assay.protocol.encoding import decode
 from assay.protocol.evidence.model_state import compute_state_root
 from assay.protocol.evidence.model_state_rules import verify_records
 from assay.protocol.evidence.operators import OPERATORS
-from assay.protocol.evidence.plan import ClosingRecord, Plan, Profile, compute_plan_id, compute_profile_id
+from assay.protocol.evidence.plan import (
+    ClosingRecord,
+    Plan,
+    Profile,
+    ProgramUse,
+    compute_plan_id,
+    compute_profile_id,
+)
 from assay.protocol.evidence.plan_rules import verify_closing_record, verify_plan, verify_profile
 from assay.protocol.evidence.program import Program, compute_program_id
 from assay.protocol.evidence.program_rules import verify_program
@@ -100,6 +107,7 @@ class Side:
         self.checkpoints = CheckpointStore(self._files, self.path / "checkpoints", self.path / "packs", writable=False)
         self.log = StepSearch(self._files, self.path / STEPS)
         self._programs: dict[bytes, Program] = {}
+        self.marks: list[bytes] = []  # of its samples, where the data are not stored: see `samples.mark_samples`
 
     def close(self) -> None:
         """Let go of the log."""
@@ -138,19 +146,24 @@ class Side:
         return len(self.log)
 
     @cached_property
-    def program_ids(self) -> tuple[bytes, ...]:
-        """Ids of the programs in order of first use; rows name them by index."""
+    def uses(self) -> tuple[ProgramUse, ...]:
+        """The programs in order of first use; rows name them by index."""
         if self.closing is not None:
-            return tuple(use.program for use in self.closing.programs)
+            return self.closing.programs
         if not self._has("programs.bin"):
             return ()
-        return tuple(use.program for use in decode(self.read_object("programs.bin"), ProgramList).uses)
+        return decode(self.read_object("programs.bin"), ProgramList).uses
+
+    @property
+    def program_ids(self) -> tuple[bytes, ...]:
+        """The ids of the programs."""
+        return tuple(use.program for use in self.uses)
 
     def get_program_id(self, index: int) -> bytes:
         """Return the id of the program that rows name by `index`."""
-        if not 0 <= index < len(self.program_ids):
+        if not 0 <= index < len(self.uses):
             raise SideContradicts(f"{self.path}: a row names a program that is not there", actual=index)
-        return self.program_ids[index]
+        return self.uses[index].program
 
     def read_program(self, identity: bytes) -> Program:
         """Return a stored program, checked against its id and the rules.
