@@ -5,6 +5,7 @@ Source: `spec/submissions.md`, SUB-30.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
@@ -43,13 +44,12 @@ def settle(
     identity, submitter = submission.submission, submission.account
     records = list(_list_votes(view, identity, judgements))
     private = list(_list_private(view, identity))
-    winners = list(_find_winners(view, identity, judgements, records, private))
-    reward = min(submission.run.reward, status.escrow // len(winners)) if winners else 0
-    for account in dict.fromkeys(winners):
-        amount = reward * winners.count(account)
-        credit(view, account, amount)
-        record_payment(view, identity, account, "reward", amount)
-    rest = status.escrow - reward * len(winners)
+    winners = Counter(_find_winners(view, identity, judgements, records, private))
+    reward = min(submission.run.reward, status.escrow // winners.total()) if winners else 0
+    for account, votes_paid in winners.items():
+        credit(view, account, reward * votes_paid)
+        record_payment(view, identity, account, "reward", reward * votes_paid)
+    rest = status.escrow - reward * winners.total()
     credit(view, submitter, rest)
     record_payment(view, identity, submitter, "escrow-returned", rest)
     if status.verdict == REJECTED:

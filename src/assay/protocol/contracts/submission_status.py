@@ -90,7 +90,7 @@ def set_status(view: StateView, status: SubmissionStatus) -> None:
 
 
 def record_payment(view: StateView, identity: bytes, account: bytes, kind: str, amount: int) -> None:
-    """Note that points moved because of a submission (SUB-32)."""
+    """Note that points moved because of a submission (SUB-30)."""
     if amount:
         found = view.read(payments_key(identity), PaymentList) or PaymentList(())
         view.write(payments_key(identity), PaymentList((*found.payments, Payment(account, kind, amount))))

@@ -24,6 +24,7 @@ from assay.protocol.contracts.submission_keys import (
     flags_key,
     model_key,
     number_key,
+    status_key,
     submission_key,
 )
 from assay.protocol.contracts.submission_records import (
@@ -51,6 +52,7 @@ from assay.protocol.contracts.submission_rejections import (
     NotTheSubmitter,
     TooFewVerifiers,
     WrongAttempt,
+    WrongPhase,
 )
 from assay.protocol.contracts.submission_rules import compute_escrow, count_intervals, verify_run
 from assay.protocol.contracts.submission_status import (
@@ -143,13 +145,13 @@ def apply_attest(view: StateView, environment: Environment, sender: bytes, body:
 
     Raises:
         SubmissionUnknown: there is none.
-        WrongPhase: it is available already, or its time is over.
+        WrongPhase: the draw is near or over.
         NotEligible: the sender was no verifier at the snapshot, or is the submitter.
         AlreadyAttested: it did so before.
         CommitmentMalformed: the commitment to the secret is not 32 bytes.
     """
     submission = get_submission(view, body.submission)
-    status = expect_phase(view, submission.submission, AVAILABILITY)
+    status = _expect_before_draw(view, environment, submission.submission)
     seat = find_seat(get_eligible(view, submission.snapshot_height, submission.account), sender)
     if seat is None:
         raise NotEligible("the account was no verifier at the snapshot", expected=submission.snapshot_height)
@@ -163,7 +165,7 @@ def apply_attest(view: StateView, environment: Environment, sender: bytes, body:
     view.write(attesters_key(submission.submission), AccountList((*attesters.accounts, sender)))
     attested = status.attested + seat.stake
     rules = environment.parameters.submissions
-    if attested * MILLION <= status.eligible * rules.attested_ppm:
+    if status.phase == DRAW or attested * MILLION <= status.eligible * rules.attested_ppm:
         set_status(view, replace_status(status, attested=attested))
         return
     height = environment.height  # SUB-11: the draw height is settled here, before anybody knows its beacon
@@ -202,6 +204,15 @@ def apply_flag(view: StateView, environment: Environment, sender: bytes, body: F
     everything = tuple(sorted((*flagged.intervals, *body.intervals)))
     view.write(flagged_key(submission.submission), IntervalList(everything))
     set_status(view, replace_status(status, flags=len(everything)))
+
+
+def _expect_before_draw(view: StateView, environment: Environment, identity: bytes) -> SubmissionStatus:
+    """Return the status of a submission whose draw is not due yet: later secrets could follow the beacon (SUB-10)."""
+    status = view.expect(status_key(identity), SubmissionStatus)
+    is_waiting = status.phase == DRAW and not status.round and environment.height < status.draw_height
+    if status.phase != AVAILABILITY and not is_waiting:
+        raise WrongPhase("it is too late to attest", expected=AVAILABILITY, actual=status.phase)
+    return status
 
 
 def _open_status(identity: bytes, deadline: int, eligible: int, bond: int, escrow: int) -> SubmissionStatus:
