@@ -1,0 +1,132 @@
+"""From a fetched run and the intervals that were assigned to the findings that a vote states.
+
+The computing is done by one worker process of an audit, which is started for it and ends afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from assay.errors import MalformedEvidence, Refuted, Unproven
+from assay.protocol import tags
+from assay.protocol.evidence.plan import ClosingRecord
+from assay.protocol.evidence.votes import DIFFERS, MALFORMED, MATCHES
+from assay.protocol.hashing import ZERO, compute_digest
+from assay.protocol.merkle import MerkleRoot
+from assay.training.profile_environment import environment_for
+from assay.training.recompute import list_leaves
+from assay.training.recorded import RecordedRun
+from assay.verification.pool import CannotJudge, Pool, RunRefuted
+from assay.verification.tasks import OUT_OF_MEMORY, Answer, Task, VoteRoots
+
+PROFILE, RESOURCES = "profile", "resources"
+"""Reasons to abstain that come from the machine; two of `votes.ABSTENTIONS`."""
+
+
+NO_LEAVES = list_leaves(())
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found about one interval or check.
+
+    Attributes:
+        outcome: MATCHES, DIFFERS or MALFORMED of `votes`; −1: nothing, and `abstention` says why.
+        end_root, work_digest, known_answer: of the vote, 32 bytes each.
+        leaves: of the vote.
+        replays: how often it was carried out.
+        abstention: one of `votes.ABSTENTIONS`, or empty.
+        detail: for people.
+    """
+
+    outcome: int
+    end_root: bytes = ZERO
+    leaves: MerkleRoot = NO_LEAVES
+    work_digest: bytes = ZERO
+    known_answer: bytes = ZERO
+    replays: int = 0
+    abstention: str = ""
+    detail: str = ""
+
+
+class Judge(Protocol):
+    """What answers."""
+
+    def judge(self, run: Path, numbers: Sequence[int], key: bytes) -> dict[int, Finding]:
+        """Return a finding for each number of an interval or check.
+
+        Args:
+            run: the folder of a fetched run.
+            numbers: intervals from 0, and the two checks after the last.
+            key: of the work digests, 32 bytes.
+        """
+        ...
+
+
+class RecomputingJudge:
+    """Recomputes everything that it is asked; implements `Judge`.
+
+    Args:
+        memory: bytes that the worker may take beyond its start; 0: no bound.
+        seconds: after which a start or an interval is given up.
+    """
+
+    def __init__(self, *, memory: int, seconds: float) -> None:
+        self.memory = memory
+        self.seconds = seconds
+
+    def judge(self, run: Path, numbers: Sequence[int], key: bytes) -> dict[int, Finding]:
+        """Return a finding for each number; what this machine cannot judge is an abstention."""
+        try:
+            answers, known = self._recompute(run, numbers, key)
+        except (MalformedEvidence, RunRefuted) as error:
+            return dict.fromkeys(numbers, Finding(MALFORMED, replays=1, detail=str(error)))
+        except (CannotJudge, Unproven) as error:
+            return dict.fromkeys(numbers, Finding(-1, abstention=PROFILE, detail=str(error)))
+        return {number: _read_answer(answers.get(number), known) for number in numbers}
+
+    def _recompute(self, path: Path, numbers: Sequence[int], key: bytes) -> tuple[dict[int, Answer], bytes]:
+        try:
+            run = RecordedRun(path)
+        except Refuted as error:
+            raise RunRefuted(error.message) from None
+        try:
+            environment, known = environment_for(run.profile), compute_known_answers(run.closing)
+        finally:
+            run.close()
+        found: dict[int, Answer] = {}
+
+        def receive(answer: Answer) -> None:
+            found[answer.index] = answer
+
+        pool = Pool(path, environment, workers=1, memory=self.memory, seconds=self.seconds)
+        pool.carry_out([[Task("vote", number, key.hex()) for number in sorted(numbers)]], receive)
+        return found, known
+
+
+def compute_known_answers(closing: ClosingRecord) -> bytes:
+    """Return the digest over the known answers of all programs, which a worker has checked on its machine (WRK-8)."""
+    return compute_digest(tags.KNOWN_ANSWER, b"".join(use.known_answer for use in closing.programs))
+
+
+def _read_answer(answer: Answer | None, known: bytes) -> Finding:
+    if answer is None or answer.vote is None:
+        detail = answer.detail if answer is not None else "no answer"
+        lacks = detail.startswith(OUT_OF_MEMORY) or "the worker" in detail
+        return Finding(-1, abstention=RESOURCES if lacks else PROFILE, detail=detail)
+    vote: VoteRoots = answer.vote
+    end_root = bytes.fromhex(vote.end_root)
+    if answer.result == "differs" and end_root == ZERO:  # a step that nobody can carry out
+        return Finding(MALFORMED, replays=answer.replays, detail="a step cannot be carried out")
+    return Finding(
+        outcome=MATCHES if answer.result == "matches" else DIFFERS,
+        end_root=end_root,
+        leaves=MerkleRoot(tags.INTERVAL_LEAVES, vote.leaves_size, bytes.fromhex(vote.leaves_root)),
+        work_digest=bytes.fromhex(vote.work_digest),
+        known_answer=known,
+        replays=answer.replays,
+        detail=f"first difference at step {answer.step}" if answer.result == "differs" else "",
+    )
