@@ -17,8 +17,8 @@ def test_it_is_shown_whole_and_asks_for_nothing(browser, page_file, name):
     """The sentence, both boxes and both charts are visible; no complaint, no request, nothing wider than the screen."""
     with visit(browser, page_file, **SETTINGS[name]) as (page, seen):
         assert page.locator("h1").inner_text().startswith("recomputed 10 of 10 intervals were recomputed by auditor")
-        for element in (".box.proven", ".box.not-proven", "svg.strip", "svg.tall", "pre.command"):
-            box = page.locator(element).bounding_box()
+        for element in (".box.proven", ".box.not-proven", "svg.strip", ".with-axis svg.tall", "pre.command"):
+            box = page.locator(element).first.bounding_box()
             assert box["width"] > 100, element
             assert box["height"] > 20, element
             assert box["x"] + box["width"] <= SETTINGS[name]["viewport"]["width"], element

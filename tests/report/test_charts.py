@@ -3,8 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.report.charts import describe_interval, draw_intervals, draw_losses
+from assay.report.charts import describe_interval, draw_changes, draw_intervals, draw_losses
 from assay.report.series import MAX_COLUMNS, Interval, LossColumn, divide, group_losses
+from assay.verification.weight_analysis.measures import Measures
+from assay.verification.weight_analysis.records import IntervalChange, WeightAnalysis
+from assay.verification.weight_analysis.thresholds import Threshold
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -67,3 +70,28 @@ def test_narrow_columns_carry_no_symbols():
     """Up to 40 columns show a symbol beside the colour; more show the colour and words alone."""
     assert draw_intervals([make_interval()] * 40).columns[0].symbol == "✓"
     assert draw_intervals([make_interval()] * 41).columns[0].symbol == ""
+
+
+def make_change(**changes):
+    """Return the change of one interval that was judged and is as expected."""
+    values = {"first": 0, "last": 10, "measures": Measures(2.0, 0.5, None, 0.01), "expected": 2.0, "low": 1.0}
+    flags = {"high": 3.0, "score": 0.1, "judged": True, "flagged": False, "undoing": False}
+    return IntervalChange(**{**values, **flags, **changes})
+
+
+def test_changes_stand_over_their_steps():
+    """Bars lie side by side over the steps, flagged ones are marked, and the band covers the judged ones alone."""
+    changes = (
+        make_change(judged=False),
+        make_change(first=10, last=20, flagged=True, measures=Measures(4.0, 1.0, 10.0, 0.1)),
+    )
+    threshold = Threshold()
+    analysis = WeightAnalysis("run", "absolute", threshold, ways_back=True, weights=1, tensors=1, intervals=changes,
+                              layers=())  # fmt: skip
+    chart = draw_changes(analysis, [1.0] * 20)
+    assert [(column.left, column.width) for column in chart.columns] == [("0.000%", "50.000%"), ("50.000%", "50.000%")]
+    assert [column.result for column in chart.columns] == ["usual", "flagged"]
+    assert len(chart.line.split()) == 2
+    assert chart.columns[0].words.startswith("steps 1 to 10 · not judged · absolute 2 · l2 0.5 · percent undefined")
+    assert "flagged (absolute: 1 to 3 expected)" in chart.columns[1].words
+    assert chart.columns[1].words.endswith("mean loss 1")

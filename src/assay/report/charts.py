@@ -11,6 +11,8 @@ from typing import Final
 import msgspec
 
 from assay.report.series import Interval, LossColumn
+from assay.verification.weight_analysis.measures import MEASURES
+from assay.verification.weight_analysis.records import IntervalChange, WeightAnalysis
 
 SYMBOLS: Final = {"matches": "✓", "differs": "✗", "inconclusive": "?", "not recomputed": "·"}
 MAX_SYMBOLS: Final = 40
@@ -18,15 +20,23 @@ MAX_SYMBOLS: Final = 40
 
 
 class Column(msgspec.Struct, frozen=True):
-    """One column of a chart: left edge, middle and width in percent, and the words that hovering shows."""
+    """One column of a chart: left edge, middle and width in percent, and the words that hovering shows.
+
+    Attributes:
+        top: upper edge of a bar, in percent.
+        height: of a bar, in percent.
+        result: a class of the style sheet.
+        symbol: shown in the middle.
+    """
 
     left: str
     middle: str
     width: str
     words: str
+    top: str = "0%"
+    height: str = "100%"
     result: str = ""
     symbol: str = ""
-    kind: str = ""
 
 
 class Chart(msgspec.Struct, frozen=True):
@@ -57,7 +67,9 @@ def draw_losses(columns: Sequence[LossColumn]) -> Chart:
     line = [(x, heights.place(column.mean)) for x, column in zip(places, columns, strict=True)]
     upper = [(x, heights.place(column.most)) for x, column in zip(places, columns, strict=True)]
     lower = [(x, heights.place(column.least)) for x, column in zip(places, columns, strict=True)]
-    marks = [_place_column(number, len(columns), _describe_losses(column)) for number, column in enumerate(columns)]
+    marks = [
+        _place(number, number + 1, len(columns), _describe_losses(column)) for number, column in enumerate(columns)
+    ]
     return Chart(
         columns=marks,
         line=_join(line),
@@ -68,18 +80,65 @@ def draw_losses(columns: Sequence[LossColumn]) -> Chart:
     )
 
 
+def draw_changes(analysis: WeightAnalysis, losses: Sequence[float | None]) -> Chart:
+    """Return the change of the weights between stored states: bars over steps, and the band of what is expected."""
+    steps = max(len(losses), 1)
+    values = [analysis.get_value(number) for number in range(len(analysis.intervals))]
+    most = max(values) or 1.0
+    scale = _Scale(0.0, most * 1.1)
+    columns, upper, lower = [], [], []
+    for interval, value in zip(analysis.intervals, values, strict=True):
+        top = scale.place(value) / 10
+        mark = "flagged" if interval.flagged else "undoing" if interval.undoing else "usual"
+        words = describe_change(interval, analysis.measure, losses)
+        column = _place(interval.first, interval.last, steps, words, result=mark)
+        columns.append(msgspec.structs.replace(column, top=f"{top:.3f}%", height=f"{100 - top:.3f}%"))
+        if interval.judged:
+            ends = [1000 * step / steps for step in (interval.first, interval.last)]
+            upper += [(x, scale.place(interval.high)) for x in ends]
+            lower += [(x, scale.place(interval.low)) for x in ends]
+    return Chart(
+        columns=columns,
+        line=_join(upper),
+        band=_join([*upper, *reversed(lower)]),
+        across=["step 0", f"step {steps}"],
+        up=[format_number(most * 1.1), format_number(most * 0.55), "0"],
+        is_grouped=False,
+    )
+
+
+def describe_change(interval: IntervalChange, measure: str, losses: Sequence[float | None]) -> str:
+    """Return the words of one bar: steps, the four measures, what was expected, and the loss."""
+    said = [f"steps {interval.first + 1} to {interval.last}"]
+    if interval.judged:
+        verdict = (
+            "flagged" if interval.flagged else "takes a flagged change back" if interval.undoing else "as expected"
+        )
+        band = f"{format_number(interval.low)} to {format_number(interval.high)}"
+        said.append(f"{verdict} ({measure}: {band} expected)")
+    else:
+        said.append("not judged")
+    for name in MEASURES:
+        value = interval.measures.get(name)
+        said.append(f"{name} {'undefined' if value is None else format_number(value)}")
+    numbers = [loss for loss in losses[interval.first : interval.last] if loss is not None]
+    if numbers:
+        said.append(f"mean loss {format_number(sum(loss / len(numbers) for loss in numbers))}")
+    return " · ".join(said)
+
+
 def draw_intervals(intervals: Sequence[Interval]) -> Chart:
-    """Return the strip of findings, one column for each interval or group of them."""
+    """Return the strip of findings over steps, one column for each interval or group of them."""
     columns = [
-        _place_column(
-            number,
-            len(intervals),
+        _place(
+            interval.first - 1,
+            interval.last,
+            intervals[-1].last,
             describe_interval(interval),
             result=interval.result.replace(" ", "-"),
             symbol=SYMBOLS[interval.result] if len(intervals) <= MAX_SYMBOLS else "",
-            kind=interval.kind,
         )
-        for number, interval in enumerate(intervals)
+        for interval in intervals
     ]
     last = intervals[-1].index + intervals[-1].count - 1
     return Chart(
@@ -92,12 +151,12 @@ def draw_intervals(intervals: Sequence[Interval]) -> Chart:
     )
 
 
-def _place_column(number: int, total: int, words: str, **marks: str) -> Column:
-    width = 100 / total
+def _place(first: float, last: float, total: float, words: str, **marks: str) -> Column:
+    left, right = 100 * first / total, 100 * last / total
     return Column(
-        left=f"{number * width:.3f}%",
-        middle=f"{(number + 0.5) * width:.3f}%",
-        width=f"{width:.3f}%",
+        left=f"{left:.3f}%",
+        middle=f"{(left + right) / 2:.3f}%",
+        width=f"{right - left:.3f}%",
         words=words,
         **marks,
     )

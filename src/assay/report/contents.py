@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from assay.certificate.policy import TrustPolicy
 from assay.certificate.wording import NEVER_CLAIMED
-from assay.report.charts import Chart, draw_intervals, draw_losses
+from assay.report.charts import Chart, draw_changes, draw_intervals, draw_losses
 from assay.report.checks import CheckedCertificate, check_certificates
 from assay.report.series import group_intervals, group_losses, read_losses
 from assay.training.recorded import RecordedRun
 from assay.verification.summary import RunSummary, summarise_run
+from assay.verification.weight_analysis.subjects import analyse_run
+from assay.verification.weight_analysis.thresholds import TooFewIntervals
 
 MAX_LOGGED = 50
 """Logged lines that a report shows, the last ones."""
@@ -62,6 +65,8 @@ class Report(msgspec.Struct, frozen=True):
         checks: who checked.
         metrics: recomputed ones first.
         intervals, losses: charts, None where there is nothing to draw.
+        changes: chart of the change of the weights; None: too few stored states.
+        changes_note: what flags mean, or why there is no chart.
         chances: sentences.
         facts: title to rows of name and value.
         logged: the last lines that the user logged; declared.
@@ -79,6 +84,8 @@ class Report(msgspec.Struct, frozen=True):
     metrics: list[Metric]
     intervals: Chart | None
     losses: Chart | None
+    changes: Chart | None
+    changes_note: str
     chances: list[str]
     facts: dict[str, list[tuple[str, str]]]
     logged: list[str]
@@ -112,6 +119,7 @@ def gather(path: Path, certificate: Path | None, policy: TrustPolicy) -> Report:
         logged = [msgspec.json.encode(line).decode() for line in run.directory.log.iterate()][-MAX_LOGGED:]
     finally:
         run.close()
+    changes, note = _analyse_weights(path, losses)
     return Report(
         name=path.resolve().name,
         level=_find_level(summary, best),
@@ -121,6 +129,8 @@ def gather(path: Path, certificate: Path | None, policy: TrustPolicy) -> Report:
         metrics=_describe_metrics(summary, best),
         intervals=draw_intervals(intervals) if intervals else None,
         losses=draw_losses(columns) if columns else None,
+        changes=changes,
+        changes_note=note,
         chances=_describe_chances(best),
         facts=_describe_facts(summary, best),
         logged=logged,
@@ -130,6 +140,17 @@ def gather(path: Path, certificate: Path | None, policy: TrustPolicy) -> Report:
         evidence=[_carry(one) for one in checked],
         summary=msgspec.json.format(msgspec.json.encode(summary), indent=2).decode(),
     )
+
+
+def _analyse_weights(path: Path, losses: Sequence[float | None]) -> tuple[Chart | None, str]:
+    """Return the chart of the weights and what its flags mean, or why there is none."""
+    try:
+        analysis = analyse_run(path)
+    except TooFewIntervals as error:
+        return None, f"{error.message} ({error.actual} found, {error.expected} needed)"
+    flagged = len(analysis.flagged)
+    found = f"{flagged} of {len(analysis.intervals)} flagged" if flagged else "none flagged"
+    return draw_changes(analysis, losses), f"{found}; {analysis.caveat}"
 
 
 def _counts(best: CheckedCertificate | None) -> bool:
