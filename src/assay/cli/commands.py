@@ -35,6 +35,7 @@ COMMANDS = {
     "diff": Command("assay.cli.diff", "why two runs differ: the first difference, named, in milliseconds"),
     "lock": Command("assay.cli.lock", "put what a short run must give again into one file, to be committed"),
     "check": Command("assay.cli.check", "whether a run gives again what a lock holds; for CI"),
+    "data": Command("assay.cli.data", "samples of a run: prove that one is in it or is not, duplicates, overlap"),
     "trust": Command("assay.cli.trust", "whose word counts: add, list or remove public keys and ledgers"),
     "key": Command("assay.cli.key", "your own signing keys: make one, show its public key"),
     "node": Command("assay.cli.node", "a ledger of your own: start, status, stop"),
