@@ -1,11 +1,12 @@
 """A model is hidden where nobody looks for weights: in constants, in the table of scalars, in a field of the data.
 
 Constants are capped and listed. Nothing stops weights in the scalars or in the data: they enter the training like any
-rate or sample. The certificate counts the scalars and says that nobody compared them with an optimizer's formula.
+rate or sample. The audit counts the rows that no settings of the optimizers explain.
 """
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from assay.errors import AssayError
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.operators import OPERATORS
 from assay.protocol.evidence.program_rules import ConstantRefused, verify_program
+from assay.training.pytorch.formula import count_differing_rows
 from assay.training.recorded import RecordedRun
 from assay.verification.certify import MAX_SCALARS, summarise_others
 from tests.attacks.programs import kind, node, program
@@ -91,14 +93,27 @@ def test_weights_in_the_scalars_succeed_and_are_counted(honest):
     assert (len(summary), summary[-1].name, summary[-1].maximum) == (MAX_SCALARS + 1, "36 more scalars", "99.0")
 
 
-def test_the_certificate_names_scalars_that_are_no_rates(honest_audit):
-    """The honest run has two, momentum and what dampening leaves; nobody compared them with the optimizer's formula."""
-    findings = verify(honest_audit)
-    assert "Rates were not compared with the optimizer's own formula." in findings.not_proven
-    assert (
-        "What the scalars that are no rates carry into the model: scalar 0 (0.9), scalar 1 (1.0)."
-        in findings.not_proven
+def test_rows_that_carry_weights_are_counted(honest):
+    """The honest rows are what the optimizer's own code gives; rows in which weights stand are not."""
+    run = RecordedRun(honest)
+    assert count_differing_rows(run) == 0
+    hidden = np.linspace(0.1, 0.9, len(run.rows) * 8, dtype="<f8").reshape(len(run.rows), 8)
+    rows = [
+        SimpleNamespace(leaf=row.leaf, scalars=row.scalars[: -8 * 8] + weights.tobytes()[-len(row.scalars) :])
+        for row, weights in zip(run.rows, hidden, strict=True)
+    ]
+    forged = SimpleNamespace(
+        rows=rows, uses=run.uses, read_program=run.read_program, directory=run.directory, start=run.start
     )
+    assert count_differing_rows(forged) >= len(rows) - 1  # one step may look like another rate and momentum
+
+
+def test_the_certificate_says_what_the_scalars_are(honest_audit):
+    """Under the auditor's word the scalars follow from settings; that the settings are benign is not claimed."""
+    findings = verify(honest_audit)
+    assert any("own code gives the scalars of every step" in said for said in findings.proven)
+    assert any("chosen in good faith" in said for said in findings.not_proven)
+    assert not any("no rates carry" in said for said in findings.not_proven)
 
 
 class Reader(nn.Module):

@@ -187,7 +187,7 @@ def test_a_false_run_exits_with_one_and_is_certified(run, tmp_path, capsys):
     assert main(["verify", str(out), "--trust", key]) == 1
 
 
-@pytest.mark.parametrize("limit", [("--memory", "1M"), ("--time-limit", "0.05")])
+@pytest.mark.parametrize("limit", [("--memory", "1"), ("--time-limit", "0.05")])
 def test_a_machine_that_is_too_small_finds_nothing(run, limit, capsys):
     """Workers without memory or time: exit 3, the reason, and no certificate."""
     assert main(["run", "audit", str(run), "--workers", "1", "--json", *limit]) == 3

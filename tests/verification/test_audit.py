@@ -59,8 +59,9 @@ def test_two_workers_recompute_everything(honest):
     seen = []
     found = audit(honest, workers=2, progress=lambda done, total: seen.append((done, total)))
     assert found.is_complete
-    assert {answer.result for answer in found.answers.values()} == {"matches"}
-    assert len(found.answers) == runs.INTERVALS + 2
+    assert {answer.result for answer in found.answers.values()} == {"matches", "report"}
+    assert found.answers["scalars", 0].differing_rows == 0
+    assert len(found.answers) == runs.INTERVALS + 3
     assert seen == [(n, len(found.answers)) for n in range(len(found.answers) + 1)]
     findings = verify_certificate(certify(found, runs.AUDITOR), None, TRUSTING)
     assert (findings.recomputed, findings.sampled, findings.start) == (runs.INTERVALS, runs.INTERVALS, "recomputed")
@@ -193,7 +194,7 @@ def test_another_capability_can_be_judged(tmp_path):
     runs.record_apart(path, ATEN_CPU_CAPABILITY="default")
     found = audit(path, sample=2)
     assert found.is_complete
-    assert {answer.result for answer in found.answers.values()} == {"matches"}
+    assert {answer.result for answer in found.answers.values()} == {"matches", "report"}
 
     def leave_as_it_is(_):
         return {name: value for name, value in os.environ.items() if name != "ATEN_CPU_CAPABILITY"}

@@ -120,7 +120,7 @@ class AuditEvidence(msgspec.Struct, frozen=True):
         start_differs: whether it was run again and gave another start.
         programs: summaries, in the order of the closing record.
         scalars: summaries of the rates.
-        differing_rows: rows that differ from the optimizer's own formula; None: not computed.
+        differing_rows: rows that no settings of the optimizers explain; None: not computed.
         evaluations: one check for each evaluation of the closing record.
     """
 

@@ -138,7 +138,7 @@ class ScalarSummary(Json, frozen=True):
 
 
 class ScalarsClaim(Json, frozen=True):
-    """The table of scalars; `differing`: rows that differ from the optimizer's own formula, or "not computed"."""
+    """The table of scalars; `differing`: rows that no settings of the optimizers explain, or "not computed"."""
 
     rows: list[ScalarSummary]
     differing: str

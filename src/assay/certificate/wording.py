@@ -125,6 +125,8 @@ def _describe_claims(checked: Checked) -> list[str]:
         )
     if predicate.start.check == "recomputed":
         said.append("the starting weights were recomputed from the seed.")
+    if predicate.scalars.differing == "0":
+        said.append("the optimizers' own code gives the scalars of every step under some settings.")
     for evaluation in predicate.evaluations:
         if evaluation.check == "recomputed":
             values = _join([f"{metric.name} {metric.value}" for metric in evaluation.metrics])
@@ -178,8 +180,7 @@ def _describe_unchecked_values(predicate: Predicate) -> list[str]:
             said.append(f"The overlap of training and test data was not computed (for {names}).")
     if not predicate.evaluations:
         said.append("No metric was recomputed.")
-    if predicate.scalars.differing == NOT_COMPUTED:
-        said.append("Rates were not compared with the optimizer's own formula.")
+    said.append(_describe_settings(predicate.scalars.differing))
     said += _describe_programs(predicate)
     if predicate.events:
         said.append(f"{len(predicate.events)} declared events (edits, early stop) are the submitter's word.")
@@ -198,6 +199,14 @@ def _describe_edits(predicate: Predicate) -> list[str]:
     return said if len(edits) <= MAX_NAMED else [*said, f"Why it was edited {len(edits) - MAX_NAMED} more times."]
 
 
+def _describe_settings(differing: str) -> str:
+    if differing == NOT_COMPUTED:
+        return "Rates were not compared with the optimizer's own formula."
+    if differing == "0":
+        return "That rate, momentum and decay, which may change at each step, were chosen in good faith."
+    return f"What the scalars of {differing} steps are: no settings of the optimizers give them."
+
+
 def _describe_programs(predicate: Predicate) -> list[str]:
     """Name what could carry something into the model, or tell steps apart, beside the data."""
     said = []
@@ -207,7 +216,7 @@ def _describe_programs(predicate: Predicate) -> list[str]:
     carried = sum(map(_count_bytes, constants))
     if carried > MAX_UNNAMED:
         said.append(f"What the {carried} bytes of constants of the programs carry into the model.")
-    if others:
+    if others and predicate.scalars.differing != "0":
         said.append(f"What the scalars that are no rates carry into the model: {_join(others)}.")
     if counters:
         said.append(f"That the step does the same at all times: it could count by {_join(counters)}.")

@@ -98,6 +98,7 @@ def print_report(report: AuditReport) -> None:
     print_line(f"start: {report.start}{', recomputed from the seed' if report.start == 'matches' else ''}")
     for number, result in enumerate(report.evaluations):
         print_line(f"evaluation {number}: {result}")
+    print_line(f"rows of scalars that no settings of the optimizers explain: {report.differing_rows}")
     for finding in report.others:
         _print_finding(finding)
     print_line(

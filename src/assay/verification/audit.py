@@ -104,6 +104,7 @@ def list_tasks(run: RecordedRun, selection: Selection) -> list[Task]:
     """Return everything that the audit recomputes."""
     tasks = [Task("start", 0)] if isinstance(run.plan.start, InitialisedStart) else []
     tasks += [Task("evaluation", index) for index in range(len(run.closing.evaluations))]
+    tasks.append(Task("scalars", 0))
     return tasks + [Task("interval", index) for index in selection.intervals]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from assay.certificate.interval_findings import compute_chances
+from assay.certificate.statement import NOT_COMPUTED
 from assay.storage.run_directory import RunDirectory
 from assay.verification.audit import Audit, list_tasks
 from assay.verification.tasks import Answer, TensorDifference, explain
@@ -50,6 +51,7 @@ class AuditReport(msgspec.Struct, frozen=True, rename="camel"):
         resumed: findings of an interrupted audit that were kept.
         start: "matches", "differs", "not recomputed".
         evaluations: result of each.
+        differing_rows: rows of scalars that no settings of the optimizers explain, or "not computed".
         others: what does not match, or failed.
         miss_one: the chance of missing exactly one false interval, as a fraction.
         miss_one_rounded: the same, rounded.
@@ -69,6 +71,7 @@ class AuditReport(msgspec.Struct, frozen=True, rename="camel"):
     resumed: int
     start: str
     evaluations: list[str]
+    differing_rows: str
     others: list[Finding]
     miss_one: str
     miss_one_rounded: str
@@ -93,6 +96,7 @@ def make_report(audit: Audit, auditor: bytes, recorder: bytes) -> AuditReport:
     wanted = [task for task in list_tasks(audit.run, audit.selection) if task.kind == "evaluation"]
     evaluations = [audit.answers.get((task.kind, task.index)) for task in wanted]
     matching = sum(answer.result == "matches" for answer in intervals if answer.index in chosen)
+    rows = next((answer.differing_rows for answer in audit.get("scalars")), None)
     found = any(answer.result in {"matches", "differs"} for answer in intervals)
     return AuditReport(
         level="recomputed" if found else "replayable",
@@ -105,7 +109,10 @@ def make_report(audit: Audit, auditor: bytes, recorder: bytes) -> AuditReport:
         resumed=audit.resumed,
         start=start.result if start else "not recomputed",
         evaluations=[answer.result if answer else "not recomputed" for answer in evaluations],
-        others=[_describe(audit, answer) for answer in audit.answers.values() if answer.result != "matches"],
+        differing_rows=NOT_COMPUTED if rows is None else str(rows),
+        others=[
+            _describe(audit, answer) for answer in audit.answers.values() if answer.result not in {"matches", "report"}
+        ],
         miss_one=chances.miss_one.fraction,
         miss_one_rounded=chances.miss_one.rounded,
         caught95=chances.caught95,

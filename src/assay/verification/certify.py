@@ -163,7 +163,7 @@ def _collect_findings(audit: Audit) -> AuditEvidence:
         )
         for answer in audit.get("interval")
     ]
-    start = audit.get("start")
+    start, scalars = audit.get("start"), audit.get("scalars")
     programs = [run.read_program(use.program) for use in run.uses]
     return AuditEvidence(
         findings=findings,
@@ -172,6 +172,7 @@ def _collect_findings(audit: Audit) -> AuditEvidence:
         start_differs=bool(start) and start[0].result == "differs",
         programs=[summarise_program(program, use.first_step) for program, use in zip(programs, run.uses, strict=True)],
         scalars=[*summarise_rates(run, programs), *summarise_others(run, programs)],
+        differing_rows=scalars[0].differing_rows if scalars else None,
         evaluations=[
             EvaluationCheck(
                 answer.result == "matches", _count_overlap(run, answer.index), differs=answer.result == "differs"

@@ -18,7 +18,8 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to recompute.
 
     Attributes:
-        kind: "start", "interval" or "evaluation"; or "vote": an interval as a verifier recomputes it for a ledger.
+        kind: "start", "interval" or "evaluation"; "scalars": all rows beside the optimizers' own code; or "vote": an
+            interval as a verifier recomputes it for a ledger.
         index: which one, counted from 0.
         key: of the work digest of a vote, 64 hex digits; empty otherwise.
     """
@@ -61,8 +62,8 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         kind, index: of the task.
-        result: "matches"; "differs"; "inconclusive": an earlier interval differs, so that this one could not be reached
-            from a state that holds; "failed": nothing was found for or against.
+        result: "matches"; "differs"; "report"; "inconclusive": an earlier interval differs, so that this one could not
+            be reached from a state that holds; "failed": nothing was found for or against.
         detail: why it failed, or what differs.
         step: the first step that differs, or 0; of an inconclusive one, the step on the way that differs.
         parts: the parts of its leaf that differ.
@@ -70,6 +71,8 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         seconds: time for the steps alone.
         tensors: differences at the end of the interval, the largest first.
         vote: of a task of kind "vote" that matches or differs: what it gave.
+        differing_rows: of a task of kind "scalars", a "report" for or against nothing: rows that no settings of the
+            optimizers explain; None: not computed, and `detail` says why.
     """
 
     kind: str
@@ -82,6 +85,7 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float = 0.0
     tensors: tuple[TensorDifference, ...] = ()
     vote: VoteRoots | None = None
+    differing_rows: int | None = None
 
 
 class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

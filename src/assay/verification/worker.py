@@ -24,6 +24,7 @@ from assay.protocol.evidence.program_cost import verify_cost
 from assay.protocol.hashing import ZERO
 from assay.training.data_store import open_data
 from assay.training.pytorch.backend import TorchBackend
+from assay.training.pytorch.formula import FormulaUnknown, count_differing_rows
 from assay.training.pytorch.known_answer import compute_known_answer
 from assay.training.pytorch.profile import apply_profile, tune_allocator
 from assay.training.recompute import Recomputer
@@ -80,6 +81,8 @@ class Worker:
                 return self._check_start(task)
             if task.kind == "evaluation":
                 return self._check_evaluation(task)
+            if task.kind == "scalars":
+                return self._compare_scalars(task)
             if task.kind == "vote":
                 return self._recompute_for_vote(task)
             return self._check_interval(task)
@@ -100,6 +103,12 @@ class Worker:
         records, _ = self.replayer.make_start()
         same = list(records) == list(self.run.start.records)
         return Answer("start", task.index, "matches" if same else "differs", detail="" if same else _START_DIFFERS)
+
+    def _compare_scalars(self, task: Task) -> Answer:
+        try:
+            return Answer("scalars", task.index, "report", differing_rows=count_differing_rows(self.run))
+        except (FormulaUnknown, MalformedEvidence) as error:
+            return Answer("scalars", task.index, "report", detail=str(error)[:2000])
 
     def _check_interval(self, task: Task) -> Answer:
         first, last = self.run.get_interval(task.index)

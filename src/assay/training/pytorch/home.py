@@ -94,6 +94,7 @@ class StateHome:
         self.hasher = StateHasher(self.layout, self.aliases)
         self.signature = tuple((e.namespace, e.name, t) for e, t in self._types())
         self.parameters = [entry.tensor for entry in self.entries if entry.namespace == PARAM]
+        self.parameter_names = {id(entry.tensor): entry.name for entry in self.entries if entry.namespace == PARAM}
         self._places = self._find_places()
         self._slots = self._list_slots()
         self.note()

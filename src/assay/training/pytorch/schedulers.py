@@ -8,7 +8,8 @@ from __future__ import annotations
 import gc
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -72,8 +73,16 @@ def _thaw(value: Any) -> Any:
     return Counter(pairs) if kind == "counter" else pairs
 
 
-def save_settings(optimizers: Sequence[torch.optim.Optimizer], schedulers: Sequence[LRScheduler]) -> bytes:
-    """Return groups, counters and schedulers as bytes."""
+def save_settings(
+    optimizers: Sequence[torch.optim.Optimizer], schedulers: Sequence[LRScheduler], names: Mapping[int, str]
+) -> bytes:
+    """Return groups, counters, the names of their parameters and schedulers as bytes.
+
+    Args:
+        optimizers: of the run.
+        schedulers: of `find_schedulers`.
+        names: of the parameters, by their `id`.
+    """
     groups = [
         [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
         for optimizer in optimizers
@@ -87,7 +96,13 @@ def save_settings(optimizers: Sequence[torch.optim.Optimizer], schedulers: Seque
     ]
     states = [[type(item).__name__, item.state_dict()] for item in schedulers]
     kinds = [type(optimizer).__name__ for optimizer in optimizers]
-    settings = {"optimizers": kinds, "groups": groups, "counters": counters, "schedulers": states}
+    members = [
+        [[names[id(parameter)] for parameter in group["params"]] for group in optimizer.param_groups]
+        for optimizer in optimizers
+    ]
+    settings = {
+        "optimizers": kinds, "groups": groups, "parameters": members, "counters": counters, "schedulers": states,
+    }  # fmt: skip
     frozen = _freeze(settings, "an optimizer or a scheduler")
     return json.dumps(frozen, separators=(",", ":")).encode()
 
@@ -98,6 +113,66 @@ def _read_counters(state: dict[str, Any]) -> dict[str, Any]:
         for name, value in sorted(state.items())
         if name in COUNTERS
     }
+
+
+@dataclass(frozen=True)
+class SavedOptimizer:
+    """What a checkpoint says of one optimizer.
+
+    Attributes:
+        kind: name of its class.
+        groups: settings of each parameter group: flags, numbers, texts and tuples of them.
+        parameters: names of the parameters of each group, in their order.
+        has_stepped: whether a parameter has a step counter.
+    """
+
+    kind: str
+    groups: Sequence[dict[str, Any]]
+    parameters: Sequence[Sequence[str]]
+    has_stepped: bool
+
+
+def read_optimizers(data: bytes) -> list[SavedOptimizer]:
+    """Return what `save_settings` wrote of the optimizers; the bytes may be a stranger's.
+
+    Raises:
+        MalformedEvidence: they are something else.
+    """
+    try:
+        saved = _thaw(json.loads(data))
+        optimizers = [
+            SavedOptimizer(
+                str(kind), [_check_group(group) for group in groups], _check_names(names), _has_any(counters)
+            )
+            for kind, groups, names, counters in zip(
+                saved["optimizers"], saved["groups"], saved["parameters"], saved["counters"], strict=True
+            )
+        ]
+    except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
+        raise MalformedEvidence(
+            "the settings of a checkpoint are not in their form", actual=f"{type(error).__name__}: {str(error)[:200]}"
+        ) from None
+    if any(len(optimizer.groups) != len(optimizer.parameters) for optimizer in optimizers):
+        raise MalformedEvidence("the settings of a checkpoint name other groups than they have")
+    return optimizers
+
+
+def _check_group(group: Mapping[str, Any]) -> dict[str, Any]:
+    for value in group.values():
+        for part in value if isinstance(value, tuple) else (value,):
+            if part is not None and not isinstance(part, (bool, int, float, str)):
+                raise TypeError(f"a setting is a {type(part).__name__}")
+    return dict(group)
+
+
+def _check_names(groups: Sequence[Sequence[Any]]) -> list[list[str]]:
+    if not all(isinstance(name, str) for names in groups for name in names):
+        raise TypeError("the name of a parameter is no text")
+    return [list(names) for names in groups]
+
+
+def _has_any(counters: Sequence[Sequence[Any]]) -> bool:
+    return any(count is not None for counts in counters for count in counts)
 
 
 def restore_settings(

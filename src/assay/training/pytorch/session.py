@@ -432,7 +432,7 @@ class Run:
             records=self._home.make_records(roots),
             aliases=self._home.aliases,
             tensors=self._get_edits().before or self._home.buffers,
-            extra=save_settings(self._optimizers, self._schedulers),
+            extra=save_settings(self._optimizers, self._schedulers, self._home.parameter_names),
             interval=self._get_recorder().plan.interval_length,
             intended=self._intended,
         )
