@@ -29,7 +29,8 @@ from assay.protocol.evidence.randomness import STEP, derive_key
 from benchmarks.planted import plant_all
 from benchmarks.reference import EagerCopy, compute_excess, find_differing, get_state, is_equal
 from benchmarks.report import make_result, print_report
-from benchmarks.zoo import CASES, Case, image_batches, make_step
+from benchmarks.zoo import CASES, Case, image_batches, list_optimizers, make_step
+from benchmarks.zoo_cases import MODELS, OPTIMIZERS, STEPS
 
 SEED = (7).to_bytes(32, "little")
 LARGEST_EXCESS = 1.5
@@ -74,11 +75,14 @@ def run_case(case: Case, folder: Path, steps: int, checkpoint_every: int, measur
     with run.init():
         net = case.make()
     net.train()
-    optimizer = case.optimizer(net)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 20) * 0.995**step)
+    optimizer = list_optimizers(case.optimizer(net))
+    schedulers = [
+        torch.optim.lr_scheduler.LambdaLR(each, lambda step: min(1.0, (step + 1) / 20) * 0.995**step)
+        for each in optimizer
+    ]
     dataset, size = make_data(case)
     loader = run.loader(dataset, batch_size=size)
-    step = run.step(models=[net], optimizers=[optimizer])(make_step(case, net, optimizer))
+    step = run.step(models=[net], optimizers=optimizer)(make_step(case, net, optimizer))
     eager, reference = EagerCopy(case, torch.float32), EagerCopy(case, torch.float64)
     eager.load(net, optimizer)
     try:
@@ -106,7 +110,8 @@ def run_case(case: Case, folder: Path, steps: int, checkpoint_every: int, measur
                     excess, name = compute_excess(ours, theirs, exact)
                     if excess > finding.excess:
                         finding.excess, finding.where = excess, f"{name}, step {number}"
-                scheduler.step()
+                for scheduler in schedulers:
+                    scheduler.step()
                 if number == steps:
                     break
             if run.step_number == steps:
@@ -205,7 +210,7 @@ def main() -> int:
     parser.add_argument("--only", help="cases whose name contains this")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    cases = [case for case in CASES if not options.quick or case.name in QUICK_CASES]
+    cases = [case for case in (*CASES, *OPTIMIZERS, *MODELS, *STEPS) if not options.quick or case.name in QUICK_CASES]
     cases = [case for case in cases if not options.only or options.only in case.name]
     steps, every, measure_every = (30, 10, 5) if options.quick else (200, 20, 1)
     lines = judge_cases(cases, steps, every, measure_every)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from assay.training.pytorch import draws, layout
-from benchmarks.zoo import Case, make_step
+from benchmarks.zoo import Case, list_optimizers, make_step
 
 Optimizer = torch.optim.Optimizer
 State = dict[tuple[int, str], torch.Tensor]
@@ -41,12 +41,14 @@ class InjectedDraws(TorchDispatchMode):
         self.ordinal += 1
         with draws.use_key(self.key):
             drawn = draw.operator(*draw.args, **draw.kwargs)
+            if draw.then is not None:
+                drawn = draw.then(drawn, lambda operator, args, kwargs: operator(*args, **kwargs))
         return drawn if draw.target is None else draw.target.copy_(drawn)
 
 
-def get_state(net: nn.Module, optimizer: Optimizer) -> State:
+def get_state(net: nn.Module, optimizer: Optimizer | Sequence[Optimizer]) -> State:
     """Return every tensor of the state by namespace and name; nothing is copied."""
-    entries, _ = layout.list_state([net], [optimizer])
+    entries, _ = layout.list_state([net], list_optimizers(optimizer))
     return {entry.key: entry.tensor.detach() for entry in entries}
 
 
@@ -68,6 +70,7 @@ class EagerCopy:
         self.net = case.make().to(dtype)
         self.net.train()
         self.optimizer = case.optimizer(self.net)
+        self.optimizers = list_optimizers(self.optimizer)
         self.body: Callable[[Any], torch.Tensor] = make_step(case, self.net, self.optimizer)
 
     def _convert(self, value: Any) -> Any:
@@ -75,27 +78,33 @@ class EagerCopy:
             return value.detach().clone().to(self.dtype if value.is_floating_point() else value.dtype)
         return value
 
-    def load(self, net: nn.Module, optimizer: Optimizer) -> None:
+    def load(self, net: nn.Module, optimizer: Optimizer | Sequence[Optimizer]) -> None:
         """Take over parameters, buffers, slots, counters and settings of another model and optimizer."""
         with torch.no_grad():
             pairs = zip((*self.net.parameters(), *self.net.buffers()), (*net.parameters(), *net.buffers()), strict=True)
             for own, other in pairs:
                 own.copy_(other)
-        self.optimizer.state.clear()
-        groups = zip(self.optimizer.param_groups, optimizer.param_groups, strict=True)
-        for own_group, group in groups:
-            for own, other in zip(own_group["params"], group["params"], strict=True):
-                slots = optimizer.state.get(other, {})
-                if slots:
-                    converted = {name: self._convert(value) for name, value in slots.items() if name != "step"}
-                    counter = {"step": slots["step"].clone()} if "step" in slots else {}
-                    self.optimizer.state[own] = {**counter, **converted}
+        for mine, theirs in zip(self.optimizers, list_optimizers(optimizer), strict=True):
+            self._load_slots(mine, theirs)
         self.follow(optimizer)
 
-    def follow(self, optimizer: Optimizer) -> None:
+    def _load_slots(self, mine: Optimizer, theirs: Optimizer) -> None:
+        mine.state.clear()
+        for own_group, group in zip(mine.param_groups, theirs.param_groups, strict=True):
+            for own, other in zip(own_group["params"], group["params"], strict=True):
+                slots = theirs.state.get(other, {})
+                if slots:
+                    mine.state[own] = {
+                        name: value.clone() if name in layout.COUNTERS and isinstance(value, torch.Tensor)
+                        else self._convert(value)
+                        for name, value in slots.items()
+                    }  # fmt: skip
+
+    def follow(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
         """Take over the settings that a scheduler changes."""
-        for own_group, group in zip(self.optimizer.param_groups, optimizer.param_groups, strict=True):
-            own_group.update({name: value for name, value in group.items() if name != "params"})
+        for mine, theirs in zip(self.optimizers, list_optimizers(optimizer), strict=True):
+            for own_group, group in zip(mine.param_groups, theirs.param_groups, strict=True):
+                own_group.update({name: value for name, value in group.items() if name != "params"})
 
     def step(self, batch: Sequence[torch.Tensor], key: tuple[int, int]) -> torch.Tensor:
         """Carry out the user's step; returns the loss."""
@@ -105,7 +114,7 @@ class EagerCopy:
 
     def get_state(self) -> State:
         """Return the state."""
-        return get_state(self.net, self.optimizer)
+        return get_state(self.net, self.optimizers)
 
 
 def is_equal(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -6,7 +6,7 @@ Each case gives models, a loss over a batch, and a maker of batches. Nothing her
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,14 +181,22 @@ def mean_squared_error(net: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch
 
 @dataclass(frozen=True)
 class Case:
-    """One model × optimizer."""
+    """One model × optimizer; `step` makes the step where it is not the usual one."""
 
     name: str
     make: Callable[[], nn.Module]
-    optimizer: Callable[[nn.Module], torch.optim.Optimizer]
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer | Sequence[torch.optim.Optimizer]]
     loss: Callable[[nn.Module, tuple[torch.Tensor, ...]], torch.Tensor] = cross_entropy
     batches: Callable[[int], Iterator[tuple[torch.Tensor, ...]]] = image_batches
     clip: float | None = None
+    step: Callable[..., Callable[[tuple[torch.Tensor, ...]], torch.Tensor]] | None = None
+
+
+def list_optimizers(
+    optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
+) -> list[torch.optim.Optimizer]:
+    """Return the optimizers of a case as a list."""
+    return [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
 
 
 def sgd(**options: float | bool) -> Callable[[nn.Module], torch.optim.Optimizer]:
@@ -230,17 +238,21 @@ CASES = (
 
 
 def make_step(
-    case: Case, net: nn.Module, optimizer: torch.optim.Optimizer
+    case: Case, net: nn.Module, optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer]
 ) -> Callable[[tuple[torch.Tensor, ...]], torch.Tensor]:
     """Return the training step of a case as its user would write it."""
+    optimizers = list_optimizers(optimizer)
+    if case.step is not None:
+        return case.step(net, *optimizers)
 
     def step(batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
         loss = case.loss(net, batch)
         loss.backward()
         if case.clip is not None:
             torch.nn.utils.clip_grad_norm_(net.parameters(), case.clip)
-        optimizer.step()
-        optimizer.zero_grad()
+        for each in optimizers:
+            each.step()
+        net.zero_grad()
         return loss
 
     return step

@@ -10,10 +10,9 @@ import sys
 import pytest
 import torch
 
-from assay.errors import MalformedEvidence
 from assay.protocol.evidence.operand_rules import UnsafeOperand
 from assay.protocol.evidence.operators import OPERATORS
-from assay.protocol.evidence.program_rules import OperatorUnknown, verify_program
+from assay.protocol.evidence.program_rules import verify_program
 from assay.training.pytorch.interpreter import TypeMismatch
 from tests.attacks.programs import node, program, run
 
@@ -241,9 +240,36 @@ def test_views_beyond_the_storage(size, stride, offset):
             run(program(["f32 3"], [each]), [torch.arange(3.0)])
 
 
-def test_bags_are_not_in_the_list():
-    """`_embedding_bag` and its gradient trust five tensors of indices: they are no operators of a program (PRG-9)."""
-    for name in ("_embedding_bag", "_embedding_bag_dense_backward", "_embedding_bag_backward"):
-        with pytest.raises(OperatorUnknown) as refusal:
-            verify_program(program(["f32 2 2"], [node(name, ["$0"], ["f32 2"])]), OPERATORS)
-        assert isinstance(refusal.value, MalformedEvidence)
+def bags(**changes):
+    """Return a program of a bag and its gradient, some operands of which are changed."""
+    used = {"offsets": "$2", "indices": "$1", "step": 2, "size": "$5", "rows": 3, "mode": 1, "scale": False, **changes}
+    return program(
+        ["f32 3 4", "i64 4"],
+        [
+            node("arange.start_step", [0, 4, used["step"]], ["i64 2"]),
+            node(
+                "_embedding_bag",
+                ["$0", "$1", used["offsets"], used["scale"], 1],
+                ["f32 2 4", "i64 4", "i64 2", "i64 2"],
+            ),
+            node(
+                "_embedding_bag_backward",
+                ["$3", used["indices"], "$2", "$4", used["size"], "$6", used["rows"], False, used["mode"], False, None],
+                ["f32 3 4"],
+            ),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"offsets": "$1"}, {"step": 0}, {"step": -1}, {"size": "$6"}, {"size": "$1"}, {"rows": 2**39}, {"mode": 2},
+        {"indices": "$2"}, {"scale": True},
+    ],
+)  # fmt: skip
+def test_bags_of_unchecked_indices(changes):
+    """A bag whose offsets may descend, or a gradient with other indices than its bag, is refused (PRG-18)."""
+    verify_program(bags(), OPERATORS)
+    with pytest.raises(UnsafeOperand):
+        verify_program(bags(**changes), OPERATORS)

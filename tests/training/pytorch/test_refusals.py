@@ -230,14 +230,12 @@ def test_what_changes_python_is_refused_by_name(function, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     "make",
     [
-        lambda net: torch.optim.Adam(net.parameters(), foreach=True),
         lambda net: torch.optim.Adam(net.parameters(), fused=True),
         lambda net: torch.optim.SGD(net.parameters(), lr=torch.tensor(0.1)),
         lambda net: torch.optim.LBFGS(net.parameters()),
-        lambda net: torch.optim.NAdam(net.parameters()),
         lambda net: torch.optim.ASGD(net.parameters()),
     ],
-    ids=["foreach", "fused", "tensor rate", "LBFGS", "NAdam", "ASGD"],
+    ids=["fused", "tensor rate", "LBFGS", "ASGD"],
 )
 def test_optimizers_that_cannot_be_recorded_are_refused(make, tmp_path):
     """Forms and classes of optimizers whose numbers do not follow from settings and counters are refused."""
@@ -264,8 +262,9 @@ def test_a_closure_is_refused(tmp_path):
 
         return optimizer.step(closure)
 
-    with pytest.raises(CaptureRefused, match="stand-in"):
+    with pytest.raises(CaptureRefused, match="of no parameter") as refusal:
         record(tmp_path / "run", net, optimizer, body)
+    assert "closure" in refusal.value.next_step
 
 
 # -- what happens between loader and step, and between two steps -------------------------------------------------------

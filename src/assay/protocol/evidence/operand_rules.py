@@ -144,6 +144,37 @@ def _verify_embedding_backward(call: _Call) -> None:
     call.require(call.get(4, "scale_grad_by_freq") == Boolean(value=False), "indices are counted without a check")
 
 
+_BAGS = "aten._embedding_bag.default"
+_STEPS = "aten.arange.start_step"
+
+
+def _verify_bags(call: _Call) -> None:
+    maker = call.get_maker(2, "offsets", _STEPS, 0)  # ascending from 0; the kernel checks the last one alone
+    step = maker.get_integers(2, "step")
+    call.require(maker.get_integers(0, "start") == (0,) and len(step) == 1 and step[0] >= 1, "offsets do not ascend")
+    call.require(len(call.require_shape(1, "indices")) == len(call.require_shape(2, "offsets")) == 1, "shape")
+    for place, name in ((3, "scale_grad_by_freq"), (5, "sparse"), (7, "include_last_offset")):
+        call.require(call.get(place, name) in (Nothing(), Boolean(value=False)), f"{name} is not false")
+    call.require(call.get_shape(6, "per_sample_weights") is None, "per_sample_weights")
+
+
+def _verify_bags_backward(call: _Call) -> None:
+    makers = [call.get_maker(place, "offset2bag, bag_size, maximum_indices", _BAGS, place - 2) for place in (3, 4, 5)]
+    forward = makers[0]
+    call.require(forward is makers[1] and forward is makers[2], "indices of another bag")
+    for place, name in ((1, "indices"), (2, "offsets")):
+        call.require(call.get(place, name) == forward.get(place, name), f"{name} were not checked")
+    rows, width = forward.require_shape(0, "weight")
+    call.require(call.get_integers(6, "num_weights") == (rows,), "num_weights is not that of the weight")
+    call.require(call.require_shape(0, "grad") == (*forward.require_shape(2, "offsets"), width), "grad")
+    same_mode = call.get_integers(8, "mode") == (forward.get_integers(4, "mode") or (0,))
+    same_padding = (call.get_integers(11, "padding_idx") or (-1,)) == (forward.get_integers(8, "padding_idx") or (-1,))
+    call.require(same_mode and same_padding, "mode or padding_idx is another one")
+    for place, name in ((7, "scale_grad_by_freq"), (9, "sparse")):
+        call.require(call.get(place, name) == Boolean(value=False), f"{name} is not false")
+    call.require(call.get_shape(10, "per_sample_weights") is None, "per_sample_weights")
+
+
 def _verify_unfold_backward(call: _Call) -> None:
     grad, sizes = call.require_shape(0, "grad_in"), list(call.get_integers(1, "input_sizes"))
     dim, size, step = (call.get_integers(i, name) for i, name in ((2, "dim"), (3, "size"), (4, "step")))
@@ -243,7 +274,7 @@ def _verify_attention(first: int) -> Callable[[_Call], None]:
 
 _MAKERS: Final = frozenset({
     "aten.adaptive_max_pool2d.default", "aten.max_pool2d_with_indices.default",
-    "aten.nll_loss2d_forward.default", "aten.nll_loss_forward.default",
+    "aten.nll_loss2d_forward.default", "aten.nll_loss_forward.default", _BAGS, _STEPS,
 })  # fmt: skip
 """Operators whose outputs the rules for indices follow."""
 
@@ -253,6 +284,8 @@ _RULES: Final[dict[str, Callable[[_Call], None]]] = {
     "aten.nll_loss_backward.default": _verify_loss_backward("aten.nll_loss_forward.default"),
     "aten.nll_loss2d_backward.default": _verify_loss_backward("aten.nll_loss2d_forward.default"),
     "aten.embedding_dense_backward.default": _verify_embedding_backward,
+    _BAGS: _verify_bags,
+    "aten._embedding_bag_backward.default": _verify_bags_backward,
     "aten.unfold_backward.default": _verify_unfold_backward,
     "aten.native_batch_norm.default": _verify_batch_norm,
     "aten._native_batch_norm_legit_functional.default": _verify_batch_norm,

@@ -5,7 +5,7 @@ Source: `spec/randomness.md`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -113,14 +113,25 @@ for _name, _function in (
 ops = torch.ops.assay
 
 
+Call = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+"""Runs an operator on arguments."""
+
+
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A draw that stands for a random call; `target`: the tensor to copy it into, or None to return it."""
+    """A draw that stands for a random call.
+
+    Attributes:
+        operator, args, kwargs: the draw.
+        target: the tensor to copy it into, or None to return it.
+        then: what is computed from the draw, by calls that `call` runs; None: nothing.
+    """
 
     operator: torch._ops.OpOverload
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     target: torch.Tensor | None
+    then: Callable[[torch.Tensor, Call], torch.Tensor] | None = None
 
 
 def compute_threshold(probability: float) -> int:
@@ -205,7 +216,63 @@ def _randperm(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Dr
     return Draw(ops.permutation.default, (args[0], ordinal, _dtype(kwargs, torch.int64)), {}, None)
 
 
+def _compare(probabilities: torch.Tensor, ordinal: int, target: torch.Tensor | None, dtype: torch.dtype) -> Draw:
+    """Return 1 where a uniform draw lies below the probability of its element."""
+
+    def then(drawn: torch.Tensor, call: Call) -> torch.Tensor:
+        below = call(aten.lt.Tensor, (drawn, probabilities), {})
+        return call(aten._to_copy.default, (below,), {"dtype": dtype})  # type: ignore[no-any-return]
+
+    size = list(probabilities.shape if target is None else target.shape)
+    return Draw(ops.uniform.default, (size, 0.0, 1.0, ordinal, probabilities.dtype), {}, target, then)
+
+
+def _bernoulli_tensor(args: tuple[Any, ...], _kwargs: dict[str, Any], ordinal: int) -> Draw:
+    return _compare(args[0], ordinal, None, args[0].dtype)
+
+
+def _bernoulli_tensor_inplace(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    return _compare(_argument(args, kwargs, 1, "p", None), ordinal, args[0], args[0].dtype)
+
+
+def _exponential_inplace(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    """Return -log(1 - u) / rate of a uniform draw u, and never zero: its logarithm is taken for Gumbel noise."""
+    target, rate = args[0], float(_argument(args, kwargs, 1, "lambd", 1.0))
+
+    def then(drawn: torch.Tensor, call: Call) -> torch.Tensor:
+        logarithm = call(aten.log1p.default, (call(aten.neg.default, (drawn,), {}),), {})
+        positive = call(aten.clamp.default, (call(aten.neg.default, (logarithm,), {}), 2.0**-26), {})
+        return positive if rate == 1.0 else call(aten.div.Tensor, (positive, rate), {})  # type: ignore[no-any-return]
+
+    return Draw(ops.uniform.default, (list(target.shape), 0.0, 1.0, ordinal, target.dtype), {}, target, then)
+
+
+def _normal_tensors(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    mean, std = _argument(args, kwargs, 0, "mean", 0.0), _argument(args, kwargs, 1, "std", 1.0)
+    tensors = [value for value in (mean, std) if isinstance(value, torch.Tensor)]
+    size = list(torch.broadcast_shapes(*(tensor.shape for tensor in tensors)))
+
+    def then(drawn: torch.Tensor, call: Call) -> torch.Tensor:
+        return call(aten.add.Tensor, (call(aten.mul.Tensor, (drawn, std), {}), mean), {})  # type: ignore[no-any-return]
+
+    return Draw(ops.normal.default, (size, 0.0, 1.0, ordinal, tensors[0].dtype), {}, None, then)
+
+
+def _randint_like(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    low, high = (0, args[1]) if len(args) == 2 else args[1:3]
+    size, dtype = list(args[0].shape), _dtype(kwargs, args[0].dtype)
+    return Draw(ops.integers.default, (size, low, high, ordinal, dtype), {}, None)
+
+
 _RULES = {
+    aten.bernoulli.default: _bernoulli_tensor,
+    aten.bernoulli_.Tensor: _bernoulli_tensor_inplace,
+    aten.exponential_.default: _exponential_inplace,
+    aten.normal.Tensor_Tensor: _normal_tensors,
+    aten.normal.Tensor_float: _normal_tensors,
+    aten.normal.float_Tensor: _normal_tensors,
+    aten.randint_like.default: _randint_like,
+    aten.randint_like.low_dtype: _randint_like,
     aten.bernoulli_.float: _bernoulli_inplace,
     aten.bernoulli.p: _bernoulli_p,
     aten.uniform_.default: _uniform_inplace,

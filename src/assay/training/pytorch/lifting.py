@@ -59,7 +59,7 @@ def attribute_calls(calls: Sequence[Call], owners: Mapping[int, Member]) -> list
     """Return for each call the parameter that it updates; None outside the optimizers and for their counters.
 
     Raises:
-        CaptureRefused: a call inside an optimizer's step works on several parameters at once.
+        CaptureRefused: a call inside an optimizer's step works on several parameters at once, or on other tensors.
     """
     known = dict(owners)
     found: list[Member | None] = []
@@ -76,6 +76,11 @@ def attribute_calls(calls: Sequence[Call], owners: Mapping[int, Member]) -> list
                 next_step="use an optimizer of torch.optim",
             )
         member = next(iter(members), None)
+        if member is None and any(reference.geometry[2] for reference in (*read, *outputs)):
+            raise CaptureRefused(
+                f"{call.location}: the optimizer's step computes {call.operator} of no parameter",
+                next_step="compute the loss before optimizer.step(), not in a closure; use an optimizer of torch.optim",
+            )
         if member is not None:
             for reference in outputs:
                 known.setdefault(reference.geometry[0], member)

@@ -84,6 +84,25 @@ def get_user_location() -> Location:
     return Location("<unknown>", 0)
 
 
+_DISPATCH = tuple(f"{_TORCH_FOLDER}/{name}" for name in ("_dynamo/", "_compile.py", "utils/_python_dispatch.py"))
+_VALIDITY_CHECKS = (
+    ("gaussian_nll_loss", "torch/nn/functional.py"),
+    ("__init__", "torch/distributions/distribution.py"),
+    ("_validate_sample", "torch/distributions/distribution.py"),
+)
+
+
+def is_validity_check() -> bool:
+    """True if torch itself reads a value in order to refuse it: a step that is not refused does not depend on it."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((_OWN_FOLDER, *_DISPATCH)):
+        frame = frame.f_back
+    if frame is None:
+        return False
+    name, file = frame.f_code.co_name, frame.f_code.co_filename.replace("\\", "/")
+    return any(name == function and file.endswith(end) for function, end in _VALIDITY_CHECKS)
+
+
 def map_structure(value: Any, function: Any) -> Any:
     """Apply `function` to every leaf of nested lists and tuples."""
     if isinstance(value, (list, tuple)):
@@ -178,7 +197,8 @@ class Recorder(TorchDispatchMode):
         return self.__torch_dispatch__(func, (), args, kwargs)
 
     def _refuse(self, func: torch._ops.OpOverload, args: tuple[Any, ...], location: Location) -> None:
-        if func is torch.ops.aten._local_scalar_dense.default and self.region is None and not self.may_read:
+        reads = func is torch.ops.aten._local_scalar_dense.default and self.region is None and not self.may_read
+        if reads and not is_validity_check():
             raise CaptureRefused(
                 f"{location}: the step reads the value of a tensor (.item(), float(), if tensor, print)",
                 next_step="return the tensor from the step and read it outside, or use torch.where",
@@ -219,6 +239,8 @@ class Recorder(TorchDispatchMode):
         with draws.use_key(self.key):
             drawn = draw.operator(*draw.args, **draw.kwargs)
         self._write(draw.operator, draw.args, draw.kwargs, drawn, location)
+        if draw.then is not None:
+            drawn = draw.then(drawn, self._dispatch)
         if draw.target is None:
             return drawn
         return self.__torch_dispatch__(torch.ops.aten.copy_.default, (), (draw.target, drawn))

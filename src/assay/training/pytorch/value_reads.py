@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from assay.errors import CaptureRefused
 from assay.training.pytorch.tape import Recorder, get_user_location
@@ -34,6 +35,17 @@ def _refuse_reader(name: str, original: Callable[..., Any]) -> Callable[..., Any
         return original(*args, **kwargs)
 
     return guarded
+
+
+def _mark_classes(tensor: torch.Tensor, num_classes: int = -1) -> torch.Tensor:
+    """Return what `torch.nn.functional.one_hot` gives; it reads the smallest and largest class to check them."""
+    if num_classes <= 0:
+        raise CaptureRefused(
+            f"{get_user_location()}: the step counts the classes in a tensor (one_hot)",
+            next_step="pass num_classes to one_hot",
+        )
+    marks = torch.zeros(*tensor.shape, num_classes, dtype=torch.int64, device=tensor.device)
+    return marks.scatter_(-1, tensor.unsqueeze(-1), 1)
 
 
 @contextmanager
@@ -56,10 +68,13 @@ def watch_value_reads(recorder: Recorder) -> Iterator[None]:
     for name in _READERS:
         setattr(torch.Tensor, name, _refuse_reader(name, getattr(torch.Tensor, name)))
     torch.set_rng_state = set_back
+    one_hot = functional.one_hot
+    functional.one_hot = _mark_classes
     try:
         yield
     finally:
         torch.set_rng_state = set_state
+        functional.one_hot = one_hot
         for name, original in originals.items():
             if original is _MISSING:
                 delattr(torch.Tensor, name)
