@@ -8,9 +8,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 
-mkdir "$scratch/tests"
-cp -r "$root/src" "$root/tools" "$root/pyproject.toml" "$scratch"
-cp -r "$root/tests/kernels" "$root/tests/conftest.py" "$root/tests/__init__.py" "$scratch/tests"
+cp -r "$root/src" "$root/tests" "$root/tools" "$root/pyproject.toml" "$scratch"
 cd "$scratch"
 "$python" -m tools.native_build --strict --sanitize
 # The sanitizers must be loaded before Python; Python's own allocations are none of their business.

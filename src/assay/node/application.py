@@ -16,6 +16,7 @@ from typing import ClassVar, Final, Protocol
 
 from assay.consensus.engine import ApplicationInfo, FinalizedBlock, Proposal, QueryAnswer
 from assay.errors import InvalidTransaction, UsageError
+from assay.kernels.ledger_subtrees import find_tree_hasher
 from assay.protocol.beacon import compute_beacon, verify_reveal
 from assay.protocol.blocks import (
     Block,
@@ -97,7 +98,7 @@ class LedgerApplication:
         self._opened: dict[bytes, OpenedTransaction] = {}
         self._opening = threading.Lock()  # `open_checked` may be called from several threads
         self._pending: _Pending | None = None
-        self._tree = LedgerTree(store)
+        self._tree = LedgerTree(store, find_tree_hasher())
         genesis = store.load_genesis()
         self._genesis = None if genesis is None else decode(genesis, Genesis)
         self._position = None if self._genesis is None else get_start(self._genesis)

@@ -33,7 +33,7 @@ _BUILD_BITS: Final = 8  # while building, leaves are read in so many bits of pre
 
 _NODE: Final = b"\x01" + tag_bytes(tags.STATE_TREE)
 
-_Subtree = bytes | None
+Subtree = bytes | None
 """None if the subtree is empty; 33 bytes, 0x00 ‖ leaf hash, if it has one leaf; else its 32-byte hash."""
 
 
@@ -45,6 +45,31 @@ class LeafSource(Protocol):
 
     def get_leaves(self, depth: int, prefixes: Sequence[int]) -> Iterable[Sequence[Leaf]]:
         """Yield, for each prefix of `depth` bits, all leaves whose paths begin with it, sorted by path."""
+
+
+class TreeHasher(Protocol):
+    """Hashes in batches. `PlainHasher` says what must come out."""
+
+    def compute_subtrees(self, depth: int, groups: Sequence[Sequence[Leaf]]) -> Sequence[Subtree]:
+        """Return the subtree at `depth` over each group: leaves sorted by path that agree in their first bits."""
+
+    def join_all(self, halves: Sequence[tuple[Subtree, Subtree]]) -> Sequence[Subtree]:
+        """Return the subtree over each two halves."""
+
+
+class PlainHasher:
+    """Hashes one after another; the oracle of any other."""
+
+    def compute_subtrees(self, depth: int, groups: Sequence[Sequence[Leaf]]) -> list[Subtree]:
+        """Return the subtree at `depth` over each group of leaves (LST-3)."""
+        return [_compute_subtree(leaves, depth) for leaves in groups]
+
+    def join_all(self, halves: Sequence[tuple[Subtree, Subtree]]) -> list[Subtree]:
+        """Return the subtree over each two halves (LST-3)."""
+        return [_join(left, right) for left, right in halves]
+
+
+PLAIN: Final = PlainHasher()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +94,12 @@ class LedgerTree:
 
     Args:
         source: the leaves, which must be those at the time of each call.
+        hasher: computes the batches of an update.
     """
 
-    def __init__(self, source: LeafSource) -> None:
+    def __init__(self, source: LeafSource, hasher: TreeHasher = PLAIN) -> None:
         self._source = source
+        self._hasher = hasher
         self._nodes: dict[int, bytes] = {}
         self._count = 0
         self._cut = 0
@@ -113,12 +140,9 @@ class LedgerTree:
         by_prefix: dict[int, list[bytes]] = {}
         for path in sorted(changes):
             by_prefix.setdefault(int.from_bytes(path, "big") >> shift, []).append(path)
-        changed: dict[int, bytes | None] = {}
+        groups: list[list[Leaf]] = []
         added = 0
-        first = 1 << self._cut
-        for (prefix, paths), old in zip(
-            by_prefix.items(), self._source.get_leaves(self._cut, list(by_prefix)), strict=True
-        ):
+        for paths, old in zip(by_prefix.values(), self._source.get_leaves(self._cut, list(by_prefix)), strict=True):
             leaves = dict(old)
             for path in paths:
                 value_hash = changes[path]
@@ -127,8 +151,11 @@ class LedgerTree:
                 else:
                     leaves[path] = value_hash
             added += len(leaves) - len(old)
-            changed[first | prefix] = _compute_subtree(sorted(leaves.items()), self._cut)
-        self._climb(changed, [first | prefix for prefix in by_prefix])
+            groups.append(sorted(leaves.items()))
+        first = 1 << self._cut
+        places = [first | prefix for prefix in by_prefix]
+        changed = dict(zip(places, self._hasher.compute_subtrees(self._cut, groups), strict=True))
+        self._climb(changed, places)
         return TreeUpdate(_show(changed[1] if changed else self._nodes.get(1)), changed, added)
 
     def apply(self, update: TreeUpdate) -> None:
@@ -167,26 +194,27 @@ class LedgerTree:
 
     def _climb(self, changed: dict[int, bytes | None], places: list[int]) -> None:
         """Compute every node above the given places, level by level, each once."""
-        nodes, join = self._nodes, _join
+        nodes = self._nodes
         while places and places[0] > 1:
-            parents = list(dict.fromkeys(place >> 1 for place in places))
-            for parent in parents:
-                left, right = 2 * parent, 2 * parent + 1
-                changed[parent] = join(
-                    changed[left] if left in changed else nodes.get(left),
-                    changed[right] if right in changed else nodes.get(right),
+            places = list(dict.fromkeys(place >> 1 for place in places))
+            halves = [
+                (
+                    changed[2 * place] if 2 * place in changed else nodes.get(2 * place),
+                    changed[2 * place + 1] if 2 * place + 1 in changed else nodes.get(2 * place + 1),
                 )
-            places = parents
+                for place in places
+            ]
+            changed.update(zip(places, self._hasher.join_all(halves), strict=True))
 
 
-def _show(subtree: _Subtree) -> bytes:
+def _show(subtree: Subtree) -> bytes:
     """Return the hash of a subtree."""
     if subtree is None:
         return EMPTY
     return subtree if len(subtree) == 32 else subtree[1:]
 
 
-def _join(left: _Subtree, right: _Subtree) -> _Subtree:
+def _join(left: Subtree, right: Subtree) -> Subtree:
     """Return the subtree over two halves: a lone leaf moves up, everything else is a node (LST-3)."""
     if left is None:
         if right is None or len(right) == 33:
@@ -201,7 +229,7 @@ def _get_bit(path: bytes, depth: int) -> int:
     return path[depth >> 3] >> (7 - (depth & 7)) & 1
 
 
-def _compute_subtree(leaves: Sequence[Leaf], depth: int) -> _Subtree:
+def _compute_subtree(leaves: Sequence[Leaf], depth: int) -> Subtree:
     """Return the subtree at `depth` over sorted leaves whose paths agree in their first `depth` bits."""
     if len(leaves) < 2:
         return b"\x00" + hash_state_leaf(*leaves[0]) if leaves else None
@@ -216,7 +244,7 @@ def _compute_subtree(leaves: Sequence[Leaf], depth: int) -> _Subtree:
     return node
 
 
-def _fill(nodes: dict[int, bytes], place: int, depth: int, cut: int, leaves: Sequence[Leaf]) -> _Subtree:
+def _fill(nodes: dict[int, bytes], place: int, depth: int, cut: int, leaves: Sequence[Leaf]) -> Subtree:
     """Store every node from `place` down to the cut, and return the one at `place`; leaves are sorted."""
     if not leaves:
         return None

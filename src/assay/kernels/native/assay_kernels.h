@@ -31,6 +31,9 @@ ASSAY_API const char *assay_find_wrong_kernel(void);
 /* sha256_batch.c. Message i is data[offsets[i] .. offsets[i + 1]); digests: count * 32. */
 ASSAY_API void assay_sha256_many(size_t count, const uint8_t *data, const uint64_t *offsets, uint8_t *digests);
 
+/* SHA-256(prefix || pair) of count pairs of 64 bytes; prefix: 3; digests: count * 32, may be the memory of the pairs. */
+ASSAY_API void assay_sha256_pairs(const uint8_t *prefix, size_t count, const uint8_t *pairs, uint8_t *digests);
+
 /* The root over count >= 1 leaf hashes in the tree shape of RFC 9162; node = SHA-256(prefix || left || right).
  * prefix: 3; hashes: count * 32, overwritten, the root is its first 32. */
 ASSAY_API void assay_merkle_root(const uint8_t *prefix, size_t count, uint8_t *hashes);
@@ -59,6 +62,17 @@ struct assay_state {
 };
 
 ASSAY_API void assay_state_roots(struct assay_state *state);
+
+/* ledger_subtrees.c: what stands before the hashed bytes of the ledger state tree, and the hash of an empty subtree. */
+struct assay_ledger_tree {
+  uint8_t leaf_prefix[3], node_prefix[3], empty[32];
+};
+
+/* The subtrees at depth over the leaves offsets[i] .. offsets[i + 1], sorted by path, paths of one subtree unique and equal
+ * in their first depth bits. leaves: path and value hash, 64 bytes; hashes: scratch, 32 bytes a leaf; found: 33 bytes a
+ * subtree, 0 if it is empty, 1 if it is a lone leaf, 2 if it is a node, then its hash. */
+ASSAY_API void assay_ledger_subtrees(const struct assay_ledger_tree *tree, uint32_t depth, size_t count,
+                                     const uint64_t *offsets, const uint8_t *leaves, uint8_t *hashes, uint8_t *found);
 
 /* blake3_batch.c. Unkeyed BLAKE3 of each buffer, any length, any number of them; digests: count * 32. */
 ASSAY_API void assay_blake3_many(size_t count, const uint8_t *const *inputs, const uint64_t *lengths, uint8_t *digests);

@@ -69,14 +69,14 @@ void assay_sha256_many(size_t count, const uint8_t *data, const uint64_t *offset
   }
 }
 
-/* Hash count <= ASSAY_MAX_LANES nodes: prefix || 64 bytes of two children; parents may overwrite children. */
-static void hash_nodes(size_t count, const uint8_t *prefix, const uint8_t *children, uint8_t *parents) {
+/* Hash count <= ASSAY_MAX_LANES messages: prefix || 64 bytes; the digests may overwrite the pairs. */
+static void hash_pairs(size_t count, const uint8_t *prefix, const uint8_t *pairs, uint8_t *digests) {
   uint32_t states[ASSAY_MAX_LANES][8];
   uint8_t messages[ASSAY_MAX_LANES][128];
   const uint8_t *blocks[ASSAY_MAX_LANES];
   for (size_t i = 0; i < count; i++) {
     memcpy(messages[i], prefix, 3);
-    memcpy(messages[i] + 3, children + 64 * i, 64);
+    memcpy(messages[i] + 3, pairs + 64 * i, 64);
     memset(messages[i] + 67, 0, 61);
     messages[i][67] = 0x80;
     assay_store_be32(messages[i] + 124, 67 * 8);
@@ -86,16 +86,20 @@ static void hash_nodes(size_t count, const uint8_t *prefix, const uint8_t *child
   compress(count, states, blocks);
   for (size_t i = 0; i < count; i++) blocks[i] += 64;
   compress(count, states, blocks);
-  for (size_t i = 0; i < count; i++) finish(states[i], parents + 32 * i);
+  for (size_t i = 0; i < count; i++) finish(states[i], digests + 32 * i);
+}
+
+void assay_sha256_pairs(const uint8_t *prefix, size_t count, const uint8_t *pairs, uint8_t *digests) {
+  for (size_t i = 0; i < count; i += ASSAY_MAX_LANES) {
+    const size_t group = count - i < ASSAY_MAX_LANES ? count - i : ASSAY_MAX_LANES;
+    hash_pairs(group, prefix, pairs + 64 * i, digests + 32 * i);
+  }
 }
 
 void assay_merkle_root(const uint8_t *prefix, size_t count, uint8_t *hashes) {
   while (count > 1) {
     const size_t pairs = count / 2;
-    for (size_t i = 0; i < pairs; i += ASSAY_MAX_LANES) {
-      const size_t group = pairs - i < ASSAY_MAX_LANES ? pairs - i : ASSAY_MAX_LANES;
-      hash_nodes(group, prefix, hashes + 64 * i, hashes + 32 * i);
-    }
+    assay_sha256_pairs(prefix, pairs, hashes, hashes);
     if (count % 2) memmove(hashes + 32 * pairs, hashes + 32 * (count - 1), 32);
     count = pairs + count % 2;
   }
