@@ -10,13 +10,17 @@ Source: RFC 8032, section 5.1.7; `spec/hashing.md`, HSH-9.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import lru_cache
+from typing import ClassVar, Final
 
 from nacl.bindings import crypto_core_ed25519_is_valid_point
 from nacl.exceptions import BadSignatureError, CryptoError
 from nacl.signing import SigningKey, VerifyKey
 
 from assay.errors import Refuted
+
+MAX_KEYS: Final = 65_536
+"""Keys that are remembered as points of the right group, or not."""
 
 
 class SignatureRefuted(Refuted):
@@ -49,7 +53,7 @@ def verify_signature(public_key: bytes, message: bytes, signature: bytes) -> Non
     try:
         # The library checks S < L and the equation; newer versions of it may do so times the cofactor.
         VerifyKey(public_key).verify(message, signature)
-        holds = _is_proper_point(public_key) and _is_proper_point(signature[:32])
+        holds = _is_proper_key(public_key) and _is_proper_point(signature[:32])
     except (BadSignatureError, CryptoError, ValueError, TypeError):
         holds = False
     if not holds:
@@ -59,3 +63,9 @@ def verify_signature(public_key: bytes, message: bytes, signature: bytes) -> Non
 def _is_proper_point(encoding: bytes) -> bool:
     """Return whether this is the reduced encoding of a point of the prime-order group, not the neutral one."""
     return bool(crypto_core_ed25519_is_valid_point(encoding))
+
+
+@lru_cache(maxsize=MAX_KEYS)
+def _is_proper_key(public_key: bytes) -> bool:
+    """Return the same about a key; accounts come again and again, and the check costs as much as half a signature."""
+    return _is_proper_point(public_key)

@@ -264,7 +264,7 @@ def _get_check_claim(run: Submission, interval: int) -> tuple[bytes, bytes]:
     if interval == run.intervals + START_CHECK:
         return ZERO, run.run.first.checkpoint.state_root
     if interval == run.intervals + METRICS_CHECK:
-        return run.run.last.checkpoint.state_root, run.run.metrics
+        return ZERO, run.run.metrics
     return b"", b""
 
 

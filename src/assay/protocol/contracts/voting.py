@@ -179,10 +179,10 @@ def verify_vote(vote: Vote, start_root: bytes, end_root: bytes) -> None:
         verify_number(vote.replays, "number of replays", 0, MAX_REPLAYS)
     except MalformedEvidence as error:
         raise VoteRefused("a vote is malformed", actual=f"{error.code}: {error.message}") from None
-    if vote.start_root != start_root:
-        raise VoteRefused("the vote starts elsewhere than the claim", expected=start_root.hex())
-    if vote.outcome == MATCHES and (vote.end_root != end_root or vote.replays < 1):
-        raise VoteRefused("a vote for the claim has another root, or no replay", expected=end_root.hex())
+    if vote.outcome == MATCHES and (vote.start_root, vote.end_root) != (start_root, end_root):
+        raise VoteRefused("a vote for the claim has other roots", expected=f"{start_root.hex()}, {end_root.hex()}")
+    if vote.outcome == MATCHES and vote.replays < 1:
+        raise VoteRefused("a vote for the claim without a replay", expected="at least 1", actual=vote.replays)
     if vote.outcome == DIFFERS and vote.replays < 2:
         raise VoteRefused("two replays come before calling an interval false", expected=2, actual=vote.replays)
     if vote.outcome in {WITHHELD, MALFORMED} and (vote.end_root != ZERO or vote.leaves.size):
