@@ -110,8 +110,11 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     from assay.cli.run_text import print_summary
+    from assay.verification.observation import is_observed
     from assay.verification.summary import summarise_run
 
+    if is_observed(arguments.run):
+        return _show_observed(arguments)
     summary = summarise_run(arguments.run)
     if arguments.json:
         print_json(summary)
@@ -120,9 +123,25 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _show_observed(arguments: argparse.Namespace) -> int:
+    """Print an observed run; what `show` prints is all that `verify` can check of it."""
+    from assay.cli.run_text import print_observed
+    from assay.verification.observation import summarise_observed
+
+    summary = summarise_observed(arguments.run)
+    if arguments.json:
+        print_json(summary)
+    else:
+        print_observed(summary)
+    return 0
+
+
 def _verify(arguments: argparse.Namespace) -> int:
+    from assay.verification.observation import is_observed
     from assay.verification.structure import verify_structure
 
+    if is_observed(arguments.run):
+        return _show_observed(arguments)
     with Meter(quiet=arguments.json) as meter:
         found = verify_structure(arguments.run, lambda what: meter.update("checking", *_PROGRESS.get(what, (2, 3))))
     if arguments.json:

@@ -18,13 +18,18 @@ def report(arguments: argparse.Namespace) -> int:
     from assay.certificate.policy import TrustPolicy
     from assay.cli.verify import read_trusted_keys
     from assay.report.contents import gather
+    from assay.report.observed import gather_observed
     from assay.report.page import render_page
     from assay.storage.files import Files, write_atomic
+    from assay.verification.observation import is_observed
 
     out: Path = arguments.out or Path(f"{arguments.run.resolve().name}.html")
     with Meter(quiet=arguments.json) as meter:
         meter.update("reading the run", 0, 2)
-        found = gather(arguments.run, arguments.certificate, TrustPolicy(keys=read_trusted_keys(arguments.trust)))
+        if is_observed(arguments.run):
+            found = gather_observed(arguments.run, arguments.certificate)
+        else:
+            found = gather(arguments.run, arguments.certificate, TrustPolicy(keys=read_trusted_keys(arguments.trust)))
         meter.update("reading the run", 1, 2)
         page = render_page(found).encode()
     write_atomic(Files(), out, [page])

@@ -10,6 +10,7 @@ from assay.cli.output import print_line, print_strong, print_table
 
 if TYPE_CHECKING:
     from assay.verification.audit_report import AuditReport, Finding
+    from assay.verification.observation import ObservedSummary
     from assay.verification.summary import ListedRun, RunSummary, ShownEvent
 
 _MOST_TENSORS = 8
@@ -65,6 +66,30 @@ def print_summary(run: RunSummary) -> None:
     total = sum(run.disk.values())
     parts = sorted(run.disk.items(), key=lambda item: -item[1])[:6]
     _print_section("disk", [("total", format_bytes(total)), *((name, format_bytes(size)) for name, size in parts)])
+
+
+def print_observed(run: ObservedSummary) -> None:
+    """Print an observed run, the level first, and what it cannot say."""
+    state = f"finished ({run.reason})" if run.finished else "in progress, or broken off"
+    print_strong(f"{run.level}: {run.steps} steps, {run.roots} state roots, {state}")
+    print_line("the digests hold together; nothing can be recomputed from them")
+    roots = (
+        ("start", run.start),
+        ("transcript", run.transcript),
+        ("final state", run.final_state),
+        ("model", run.model),
+    )
+    _print_section("roots", ((name, root) for name, root in roots if root))
+    if run.observer:
+        _print_section("observer", [("key", run.observer)])
+    _print_section("rates", ((f"group {i}", f"{low} to {high}") for i, (low, high) in enumerate(run.rates)))
+    _print_section("profile", ((name, value) for name, value in run.profile.items() if value != "unset"))
+    _print_section("declared", [("logged lines", run.log_lines)])
+    _print_section("disk", [("total", format_bytes(sum(run.disk.values())))])
+    print_line()
+    print_strong("not known")
+    for sentence in run.not_known:
+        print_line(f"  {sentence}")
 
 
 def describe_event(one: ShownEvent) -> str:

@@ -12,7 +12,7 @@ from assay.certificate.policy import TrustPolicy
 from assay.certificate.wording import NEVER_CLAIMED
 from assay.report.charts import Chart, draw_changes, draw_intervals, draw_losses
 from assay.report.checks import CheckedCertificate, check_certificates
-from assay.report.series import group_intervals, group_losses, read_losses
+from assay.report.series import LossColumn, group_intervals, group_losses, read_losses
 from assay.training.recorded import RecordedRun
 from assay.verification.summary import RunSummary, summarise_run
 from assay.verification.weight_analysis.subjects import analyse_run
@@ -65,6 +65,7 @@ class Report(msgspec.Struct, frozen=True):
         checks: who checked.
         metrics: recomputed ones first.
         intervals, losses: charts, None where there is nothing to draw.
+        losses_note: where they come from.
         changes: chart of the change of the weights; None: too few stored states.
         changes_note: what flags mean, or why there is no chart.
         chances: sentences.
@@ -84,6 +85,7 @@ class Report(msgspec.Struct, frozen=True):
     metrics: list[Metric]
     intervals: Chart | None
     losses: Chart | None
+    losses_note: str
     changes: Chart | None
     changes_note: str
     chances: list[str]
@@ -129,6 +131,7 @@ def gather(path: Path, certificate: Path | None, policy: TrustPolicy) -> Report:
         metrics=_describe_metrics(summary, best),
         intervals=draw_intervals(intervals) if intervals else None,
         losses=draw_losses(columns) if columns else None,
+        losses_note=_describe_losses(columns),
         changes=changes,
         changes_note=note,
         chances=_describe_chances(best),
@@ -151,6 +154,12 @@ def _analyse_weights(path: Path, losses: Sequence[float | None]) -> tuple[Chart 
     flagged = len(analysis.flagged)
     found = f"{flagged} of {len(analysis.intervals)} flagged" if flagged else "none flagged"
     return draw_changes(analysis, losses), f"{found}; {analysis.caveat}"
+
+
+def _describe_losses(columns: Sequence[LossColumn]) -> str:
+    said = "The first number that each step returned"
+    grouped = any(column.first != column.last for column in columns)
+    return f"{said}; the band goes from the least to the most of the steps of a column." if grouped else f"{said}."
 
 
 def _counts(best: CheckedCertificate | None) -> bool:

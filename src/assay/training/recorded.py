@@ -35,6 +35,7 @@ from assay.protocol.evidence.transcript_rules import verify_root_period, verify_
 from assay.protocol.hashing import ZERO
 from assay.storage.run_directory import RunDirectory
 from assay.training.events import StoredEvent, read_events
+from assay.training.observed import refuse_observed
 from assay.training.recorder import Chain, ProgramList, StartRecord
 
 
@@ -74,6 +75,7 @@ class RecordedRun:
     def __init__(self, path: Path | str) -> None:
         self.directory = RunDirectory.open(path)
         self.path = self.directory.path
+        refuse_observed(self.directory)
         if not self.directory.has_object("plan.bin"):
             raise UsageError(f"{path} was opened for recording but no step was taken yet")
         self.plan = decode(self.directory.read_object("plan.bin"), Plan)

@@ -17,6 +17,7 @@ from assay.storage.run_listing import find_runs, measure_disk
 from assay.training.evaluations import EvaluationList
 from assay.training.recorded import RecordedRun
 from assay.verification.certify import KINDS, summarise_rates
+from assay.verification.observation import is_observed, summarise_observed
 from assay.verification.structure import verify_records
 
 REPLAYABLE, OBSERVED = "replayable", "observed"
@@ -114,6 +115,9 @@ def list_runs(folder: Path) -> list[ListedRun]:
 def _list_run(path: Path) -> ListedRun:
     size = sum(measure_disk(path).values())
     try:
+        if is_observed(path):
+            seen = summarise_observed(path)
+            return ListedRun(str(path), seen.level, seen.steps, 0, seen.finished, size)
         run = RecordedRun(path)
         try:
             level = REPLAYABLE if run.uses else OBSERVED

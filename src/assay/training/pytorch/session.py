@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader
 
 from assay.errors import CaptureRefused, UsageError
+from assay.protocol.evidence.observed import ObservedEnd
 from assay.protocol.evidence.order import SEQUENTIAL, SHUFFLE
 from assay.protocol.evidence.plan import ClosingRecord
 from assay.storage.run_directory import RunDirectory
@@ -31,6 +32,7 @@ from assay.training.data_store import store_data
 from assay.training.datasets import MapDataset, commit_dataset
 from assay.training.evaluations import EvaluationList
 from assay.training.feed import Feed
+from assay.training.observed import refuse_observed
 from assay.training.pytorch import opening
 from assay.training.pytorch.backend import compute_state
 from assay.training.pytorch.edits import Edits
@@ -39,7 +41,9 @@ from assay.training.pytorch.initialiser import InitialiserTape
 from assay.training.pytorch.known_answer import compute_known_answer
 from assay.training.pytorch.loader import BatchChanged, Loader, get_whole_arrays, to_array
 from assay.training.pytorch.measuring import measure
+from assay.training.pytorch.observe import Observer, ObserveRefused
 from assay.training.pytorch.profile import tune_allocator
+from assay.training.pytorch.run_errors import AlreadyFinished, StepInterrupted, WrongOrder
 from assay.training.pytorch.schedulers import find_schedulers, restore_settings, save_settings
 from assay.training.pytorch.step_runner import GraphDiffers, Outcome, StepRunner
 from assay.training.pytorch.takeover import choose_settings
@@ -50,24 +54,6 @@ from assay.training.state import StateRoots
 _REHASH_ONE_IN = 200
 _FRESH = 2
 """The first steps of a process, after each of which the whole state and the batch are hashed again."""
-
-
-class WrongOrder(UsageError):
-    """A method of the run was called before what it needs, or twice."""
-
-    code: ClassVar[str] = "run.order"
-
-
-class StepInterrupted(UsageError):
-    """A step ended in the middle; the state in memory belongs to no step."""
-
-    code: ClassVar[str] = "run.step-interrupted"
-
-
-class AlreadyFinished(UsageError):
-    """The run has its closing record."""
-
-    code: ClassVar[str] = "run.finished"
 
 
 def make_seed(seed: int | bytes) -> bytes:
@@ -130,6 +116,7 @@ class Run:
         key: str,
     ) -> None:
         tune_allocator()
+        self._threads_before = torch.get_num_threads()
         torch.set_num_threads(threads)
         self.path = path
         self._seed, self._key = seed, key
@@ -137,7 +124,7 @@ class Run:
         self._threads, self._mkldnn = threads, mkldnn
         exists = (path / FORMAT).exists()
         self._run = RunDirectory.open(path, write=True) if exists else RunDirectory.create(path)
-        if self._run.has_object("closing.bin") and self._run.has_object("signature.bin"):  # the last of the two
+        if any(map(self._run.has_object, ("signature.bin", "observer.bin"))):  # the last object of a run
             self._run.close()
             raise AlreadyFinished(
                 f"{path} is a finished run", next_step="audit it with `assay run audit`, or choose another folder"
@@ -153,6 +140,7 @@ class Run:
         self._intended = 0
         self._recorder: RunRecorder | None = None
         self._edits: Edits | None = None
+        self._observer: Observer | None = None
         self._due: tuple[int, StateRoots] | None = None
         self._last_root: tuple[int, bytes] = (0, b"")
         self._rehash = 0  # the step whose state is hashed again before the next one
@@ -260,6 +248,8 @@ class Run:
     @property
     def step_number(self) -> int:
         """The last step that was carried out."""
+        if self._observer is not None:
+            return self._observer.recorder.step
         return self._recorder.step if self._recorder is not None else 0
 
     def _begin_batch(self) -> int:
@@ -270,6 +260,9 @@ class Run:
         """Fix the plan, or find where the run stopped; once."""
         if self._recorder is not None:
             return
+        if self._observer is not None:
+            raise WrongOrder("an observed run has no recorded steps", expected="run.log and run.finish alone")
+        refuse_observed(self._run)
         if self._loader is None or self._body is None:
             raise WrongOrder("the run has no data or no step", expected="run.loader(...) and @run.step before the loop")
         mkldnn = opening.choose_mkldnn(self._models, wanted=self._mkldnn)
@@ -507,12 +500,35 @@ class Run:
         self._refuse_pending("run.evaluate")
         return measure(recorder, self._home, net, dataset, metrics=metrics, batch_size=batch_size)
 
-    def finish(self, *, reason: str | None = None) -> ClosingRecord:
+    def watch(self, begin: Callable[[RunDirectory], Observer]) -> None:
+        """Turn a new run into an observed one; `assay.observe` calls this.
+
+        Args:
+            begin: from the run's folder to what watches the loop.
+
+        Raises:
+            ObserveRefused: the run was begun already.
+        """
+        begun = self._recorder or self._observer or self._loader or self._initialiser or self._body
+        if begun or self._run.rows or self._run.has_object("profile.bin"):
+            raise ObserveRefused(
+                f"{self.path} was begun already",
+                expected="a new run, and assay.observe before anything else",
+                next_step="observe into another folder; a recorded run needs no observer",
+            )
+        torch.set_num_threads(self._threads_before)  # nothing holds an observed loop to a profile
+        self._observer = begin(self._run)
+
+    def finish(self, *, reason: str | None = None) -> ClosingRecord | ObservedEnd:
         """End the run: last row, last checkpoint, closing record, the recorder's signature.
 
         Args:
             reason: "completed", "early-stop" or "interrupted"; None: found from the intended steps.
         """
+        if self._observer is not None:
+            end = self._observer.finish(reason=reason or "completed", key=self._key)
+            self._run.close()
+            return end
         self._open()
         recorder = self._get_recorder()
         self._verify_state(recorder.step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -87,4 +87,4 @@ def record(
                 progress(run.step_number, epochs * len(loader))
     if test is not None:
         run.evaluate(net, test, metrics=metrics)
-    return run.finish()
+    return cast(ClosingRecord, run.finish())
