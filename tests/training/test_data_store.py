@@ -79,8 +79,8 @@ def test_a_manifest_that_does_not_fit_is_refused(change, run):
     field = manifest.fields[0]
     values = {
         "size": {"size": 11},
-        "dtype": {"fields": (type(field)(field.name, "f99", field.shape, field.digest), manifest.fields[1])},
-        "shape": {"fields": (type(field)(field.name, field.dtype, (-1,), field.digest), manifest.fields[1])},
+        "dtype": {"fields": (type(field)(field.name, "f99", field.shape, field.digest, b""), manifest.fields[1])},
+        "shape": {"fields": (type(field)(field.name, field.dtype, (-1,), field.digest, b""), manifest.fields[1])},
     }[change]
     names = ("version", "data", "size", "salt_key", "fields")
     changed = DataManifest(*(values.get(name, getattr(manifest, name)) for name in names))

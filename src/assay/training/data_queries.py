@@ -217,7 +217,7 @@ def find_steps(side: Side, data: OpenedData, indices: Sequence[int]) -> list[int
     per_epoch = count_batches(size, plan.batch_size, plan.last_batch)
     feed = Feed(
         data.packed, data.leaf_hashes, seed=plan.seed, order_version=plan.order_version,
-        batch_size=plan.batch_size, last_batch=plan.last_batch,
+        batch_size=plan.batch_size, last_batch=plan.last_batch, collate=plan.collate,
     )  # fmt: skip
     steps: list[int] = []
     epochs = locate_step(max(side.steps, 1), per_epoch)[0] + 1

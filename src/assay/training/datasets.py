@@ -8,6 +8,8 @@ Source: `spec/data.md`.
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -129,6 +131,19 @@ def _copy_arrays(arrays: Sequence[Array], size: int) -> tuple[PackedField, ...]:
     return tuple(PackedField(f"#{number}", np.array(array, order="C")) for number, array in enumerate(arrays))
 
 
+MAX_IN_MEMORY = 2**28
+"""Bytes of one field of all samples; larger ones are collected in a temporary file that has no name."""
+
+
+def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return memory for a field: mapped from a file where it is large, so that the system may write it out."""
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes <= MAX_IN_MEMORY:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
+
+
 class _Column:
     """Collects one field of all samples; falls back to a list of pieces at the first other shape."""
 
@@ -137,7 +152,7 @@ class _Column:
         self.shape = first.shape
         self.dtype = first.dtype
         self.size = size
-        self.values = np.empty((size, *first.shape), first.dtype)
+        self.values = _allocate((size, *first.shape), first.dtype)
         self.pieces: list[Array] | None = None
 
     def put(self, index: int, value: Array) -> None:

@@ -6,14 +6,42 @@ The recorder and whoever replays use this one function, so that they cannot disa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from assay.errors import UsageError
+from assay.protocol.evidence.collation import DEFAULT, MAX_FILL, Padding, parse_collation
 from assay.protocol.evidence.order import count_batches, locate_step
 from assay.training.batches import compute_content, compute_membership
 from assay.training.order import compute_order, get_batch_indices
 from assay.training.packed import Hashes, PackedData
+
+
+class PaddingUnfit(UsageError):
+    """A padding with fills for other fields, or with one that an element type cannot hold."""
+
+    code: ClassVar[str] = "data.padding"
+
+
+def verify_padding(packed: PackedData, padding: Padding) -> None:
+    """Check that a padding fits the fields of the data.
+
+    Raises:
+        PaddingUnfit: naming the field.
+    """
+    if len(padding.fills) != len(packed.fields):
+        raise PaddingUnfit("not one fill for each field", expected=len(packed.fields), actual=len(padding.fills))
+    for field, fill in zip(packed.fields, padding.fills, strict=True):
+        if not fill:
+            continue
+        dtype = field.values.dtype
+        fits = dtype.kind in "iuf" and abs(fill) < MAX_FILL
+        if not fits or np.array(fill, np.int64).astype(dtype).astype(np.float64) != fill:
+            raise PaddingUnfit(
+                f"field {field.name!r} cannot be filled with {fill}", expected=f"a number of {field.dtype}"
+            )
 
 
 @dataclass(frozen=True)
@@ -37,6 +65,10 @@ class Feed:
         order_version: of `protocol.evidence.order`.
         batch_size: samples a batch.
         last_batch: "keep" or "drop".
+        collate: of `protocol.evidence.collation`.
+
+    Raises:
+        PaddingUnfit: fills that do not fit the fields.
     """
 
     def __init__(
@@ -48,13 +80,19 @@ class Feed:
         order_version: int,
         batch_size: int,
         last_batch: str,
+        collate: str = DEFAULT,
     ) -> None:
         self.packed = packed
         self.leaf_hashes = leaf_hashes
         self.seed = seed
         self.order_version = order_version
         self.batch_size = batch_size
+        self.last_batch = last_batch
+        self.collate = collate
         self.per_epoch = count_batches(packed.size, batch_size, last_batch)
+        self._padding = parse_collation(collate)
+        if self._padding is not None:
+            verify_padding(packed, self._padding)
         self._epoch = -1
         self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -65,5 +103,5 @@ class Feed:
             self._order = compute_order(self.order_version, self.seed, epoch, self.packed.size)
             self._epoch = epoch
         indices = get_batch_indices(self._order, self.batch_size, index)
-        arrays = self.packed.gather(indices)
+        arrays = self.packed.gather(indices, self._padding)
         return Batch(step, indices, arrays, compute_membership(self.leaf_hashes[indices]), compute_content(arrays))

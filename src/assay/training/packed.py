@@ -17,6 +17,7 @@ from blake3 import blake3
 from assay.errors import MalformedEvidence, Refuted, UsageError
 from assay.protocol import tags
 from assay.protocol.encoding import encode
+from assay.protocol.evidence.collation import Padding
 from assay.protocol.evidence.data import (
     CANONICALISATION,
     VERSION,
@@ -103,6 +104,29 @@ class PackedField:
         in_reals = np.prod(self.shapes, axis=1, dtype=np.float64).sum()  # does not wrap around
         return bool(fits and in_reals == len(self.values) == self.offsets[-1])
 
+    @cached_property
+    def varying(self) -> npt.NDArray[np.bool_]:
+        """Which extents differ between samples; shape (dimensions,)."""
+        if self.shapes is None:
+            return np.zeros(0, np.bool_)
+        differs: npt.NDArray[np.bool_] = self.shapes.max(axis=0) != self.shapes.min(axis=0)
+        return differs
+
+    def pad(self, indices: npt.NDArray[np.int64], multiple: int, fill: int) -> Array:
+        """Return the samples at `indices`, padded with `fill` to one shape (DAT-15)."""
+        if self.shapes is None:
+            raise RaggedData("a field of one shape needs no padding")
+        largest = self.shapes[indices].max(axis=0)
+        extents = np.where(self.varying, -(-largest // multiple) * multiple, largest)
+        padded = np.zeros((len(indices), *extents.tolist()), self.values.dtype)
+        if fill:
+            padded[...] = fill
+        for place, index in enumerate(indices.tolist()):
+            sample = self.get_sample(index)
+            box: tuple[int | slice, ...] = (place, *map(slice, sample.shape))
+            padded[box] = sample
+        return padded
+
     def get_sample(self, index: int) -> Array:
         """Return this field of one sample, a view."""
         if self.shapes is None:
@@ -143,21 +167,26 @@ class PackedData:
         """Whether some field has samples of different shapes."""
         return any(field.shapes is not None for field in self.fields)
 
-    def gather(self, indices: npt.NDArray[np.int64]) -> list[Array]:
-        """Return the samples at `indices` stacked as default collation does (DAT-12): per field, shape (batch, *shape).
+    def gather(self, indices: npt.NDArray[np.int64], padding: Padding | None = None) -> list[Array]:
+        """Return the samples at `indices`, collated (DAT-12, DAT-15): per field, shape (batch, *shape).
 
         Raises:
-            RaggedData: samples differ in shape.
+            RaggedData: samples differ in shape and are not padded.
         """
-        if self.is_ragged:
+        if padding is None and self.is_ragged:
             names = [field.name for field in self.fields if field.shapes is not None]
             raise RaggedData(
                 "samples of different shapes cannot be stacked",
                 expected="one shape in all samples",
                 actual="different shapes in " + ", ".join(map(repr, names)),
-                next_step="pad the samples to one shape in the data set, or pass a collate function of your own",
+                next_step="pad: run.loader(..., pad=0), or pad the samples to one shape in the data set",
             )
-        return [field.values.take(indices, axis=0) for field in self.fields]
+        fills = (0,) * len(self.fields) if padding is None else padding.fills
+        multiple = 1 if padding is None else padding.multiple
+        return [
+            field.values.take(indices, axis=0) if field.shapes is None else field.pad(indices, multiple, fill)
+            for field, fill in zip(self.fields, fills, strict=True)
+        ]
 
     def get_sample(self, index: int) -> list[Array]:
         """Return the fields of one sample, as views."""

@@ -134,6 +134,7 @@ class Replayer:
             order_version=plan.order_version,
             batch_size=plan.batch_size,
             last_batch=plan.last_batch,
+            collate=plan.collate,
         )
         self._programs: dict[bytes, Program] = {}
         self._stored = run.directory.checkpoints.list_steps()

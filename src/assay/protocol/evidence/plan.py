@@ -82,7 +82,7 @@ class Plan(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
     intended_steps: int  # 0: not known
     batch_size: int
     last_batch: str  # "keep" or "drop"
-    collate: str  # "default", or "stored": the outputs of a foreign collate function are kept
+    collate: str  # of `collation`: "default", "pad:…", or "stored"
     interval_length: int
     root_period: int
     profile: bytes

@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 
 from assay.errors import MalformedEvidence, Refuted
 from assay.protocol import tags
+from assay.protocol.evidence.collation import parse_collation
 from assay.protocol.evidence.fields import (
     MAX_BITS,
     MAX_INTEGER,
@@ -47,7 +48,6 @@ ORDERS: Final = (0, 1)
 KEY_DERIVATIONS: Final = (0,)
 CANONICALISATIONS: Final = (0,)
 LAST_BATCHES: Final = ("keep", "drop")
-COLLATES: Final = ("default", "stored")
 PROFILE_KINDS: Final = ("pinned",)
 REASONS: Final = ("completed", "early-stop", "interrupted")
 
@@ -115,7 +115,7 @@ def verify_plan(plan: Plan) -> None:
     verify_number(plan.intended_steps, "number of intended steps")  # PLN-7
     verify_number(plan.batch_size, "batch size", 1)
     verify_choice(plan.last_batch, LAST_BATCHES, "rule for the last batch")
-    verify_choice(plan.collate, COLLATES, "collate")
+    parse_collation(plan.collate)
     verify_number(plan.interval_length, "interval length", 1)  # PLN-8
     verify_number(plan.root_period, "root period", 1)
     verify_digest(plan.profile, "profile id")

@@ -8,13 +8,12 @@ from __future__ import annotations
 import functools
 import secrets
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
@@ -22,16 +21,14 @@ from torch.utils.data import DataLoader
 
 from assay.errors import CaptureRefused, UsageError
 from assay.protocol.evidence.observed import ObservedEnd
-from assay.protocol.evidence.order import SEQUENTIAL, SHUFFLE
 from assay.protocol.evidence.plan import ClosingRecord
 from assay.storage.run_directory import RunDirectory
 from assay.storage.run_layout import FORMAT
 from assay.training.batches import compute_losses
 from assay.training.checkpoint_writer import CheckpointWriter
 from assay.training.data_store import store_data
-from assay.training.datasets import MapDataset, commit_dataset
+from assay.training.datasets import MapDataset
 from assay.training.evaluations import EvaluationList
-from assay.training.feed import Feed
 from assay.training.observed import refuse_observed
 from assay.training.pytorch import opening
 from assay.training.pytorch.backend import compute_state
@@ -39,14 +36,14 @@ from assay.training.pytorch.edits import Edits
 from assay.training.pytorch.home import StateHome, verify_results
 from assay.training.pytorch.initialiser import InitialiserTape
 from assay.training.pytorch.known_answer import compute_known_answer
-from assay.training.pytorch.loader import BatchChanged, Loader, get_whole_arrays, to_array
+from assay.training.pytorch.loader import BatchChanged, Loader
+from assay.training.pytorch.loading import Wishes, make_loader
 from assay.training.pytorch.measuring import measure
 from assay.training.pytorch.observe import Observer, ObserveRefused
 from assay.training.pytorch.profile import tune_allocator
 from assay.training.pytorch.run_errors import AlreadyFinished, StepInterrupted, WrongOrder
 from assay.training.pytorch.schedulers import find_schedulers, restore_settings, save_settings
 from assay.training.pytorch.step_runner import GraphDiffers, Outcome, StepRunner
-from assay.training.pytorch.takeover import choose_settings
 from assay.training.recorder import RunRecorder, StepResult, keep_loss
 from assay.training.signing import sign_closing
 from assay.training.state import StateRoots
@@ -133,7 +130,6 @@ class Run:
         self._letting_go = weakref.finalize(self, _let_go, self._checkpoints, self._run)
         self._initialiser: InitialiserTape | None = None
         self._loader: Loader | None = None
-        self._last_batch, self._order_version = "keep", SHUFFLE
         self._models: Sequence[nn.Module] = ()
         self._optimizers: Sequence[torch.optim.Optimizer] = ()
         self._body: Callable[..., Any] | None = None
@@ -161,6 +157,8 @@ class Run:
         batch_size: int | None = None,
         shuffle: bool | None = None,
         drop_last: bool | None = None,
+        pad: int | Mapping[str, int] | None = None,
+        pad_to: int = 1,
     ) -> Loader:
         """Commit to a data set and return the loader that fixes its order.
 
@@ -170,6 +168,8 @@ class Run:
             batch_size: samples a batch.
             shuffle: whether the order of each epoch is drawn from the seed; None: yes.
             drop_last: whether a last batch that is not full is left out; None: no.
+            pad: fills where samples differ in shape, one for all fields or by name ('#0' is the first of a tuple).
+            pad_to: padded extents are multiples of this, so that few batch shapes, and few programs, occur.
 
         Raises:
             LoaderRefused: a `DataLoader` that does something of its own.
@@ -177,31 +177,8 @@ class Run:
         """
         if self._loader is not None:
             raise WrongOrder("run.loader was called twice", expected="one training set")
-        settings = choose_settings(dataset, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
-        data = commit_dataset(
-            settings.dataset,
-            check_seed=secrets.token_bytes(32),
-            to_array=to_array,
-            arrays=get_whole_arrays(settings.dataset),
-        )
-        self._last_batch = "drop" if settings.drop_last else "keep"
-        self._order_version = SHUFFLE if settings.shuffle else SEQUENTIAL
-        feed = Feed(
-            data.packed,
-            data.leaf_hashes,
-            seed=self._seed,
-            order_version=self._order_version,
-            batch_size=settings.batch_size,
-            last_batch=self._last_batch,
-        )
-        data.packed.gather(np.zeros(1, np.int64))
-        if feed.per_epoch < 1:
-            raise UsageError(
-                "an epoch has no batch",
-                expected=f"at least {settings.batch_size} samples",
-                actual=len(settings.dataset),
-            )
-        self._loader = Loader(data, feed, self._begin_batch)
+        wishes = Wishes(batch_size, shuffle, drop_last, pad, pad_to)
+        self._loader = make_loader(dataset, wishes, seed=self._seed, begin=self._begin_batch)
         return self._loader
 
     def step(
@@ -274,11 +251,12 @@ class Run:
         plan = opening.make_plan(
             start=start_,
             data=self._loader.data.record,
-            order_version=self._order_version,
+            order_version=self._loader.feed.order_version,
             seed=self._seed,
             intended_steps=self._intended,
             batch_size=self._loader.feed.batch_size,
-            last_batch=self._last_batch,
+            last_batch=self._loader.feed.last_batch,
+            collate=self._loader.feed.collate,
             interval_length=interval,
             root_period=self._root_period or min(opening.DEFAULT_ROOT_PERIOD, interval),
             profile=profile,
