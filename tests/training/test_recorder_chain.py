@@ -32,8 +32,8 @@ def make_plan(intended=6):
     """A plan over ten samples, three steps an epoch, roots at every second step, intervals of four."""
     return opening.make_plan(
         start=DeclaredStart(START.state_root), data=commit_dataset(Numbers(), check_seed=bytes(32)).record,
-        order_version=SHUFFLE, seed=SEED, intended_steps=intended, batch_size=4, last_batch="keep", collate="default", interval_length=4,
-        root_period=2, profile=Profile(0, "pinned", (Setting("device", "cpu"),)),
+        order_version=SHUFFLE, seed=SEED, intended_steps=intended, batch_size=4, last_batch="keep", collate="default",
+        interval_length=4, root_period=2, profile=Profile(0, "pinned", (Setting("device", "cpu"),)),
     )  # fmt: skip
 
 
