@@ -58,3 +58,12 @@ def test_without_the_library(monkeypatch):
     assert loader.load() is not None
     monkeypatch.setattr(sha256, "_bind", lambda: None)
     assert (sha256.compute_digests(messages), sha256.compute_root(1, sha256.compute_digests(messages))) == fast
+
+
+def test_joined_leaves_without_the_library(monkeypatch):
+    """The plain path over hashes that stand one after another."""
+    leaves = [merkle.hash_leaf(9, bytes([i])) for i in range(11)]
+    fast = sha256.compute_joined_root(9, b"".join(leaves))
+    monkeypatch.setattr(sha256, "_bind", lambda: None)
+    assert sha256.compute_joined_root(9, b"".join(leaves)) == fast == merkle.compute_root(9, leaves)
+    assert not sha256.is_available()

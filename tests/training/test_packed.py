@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.kernels import sha256
 from assay.protocol import tags
 from assay.protocol.encoding import encode
 from assay.protocol.evidence import data as evidence
@@ -172,8 +173,11 @@ def test_progress_is_told():
     assert told == [(0, 2500), (1000, 2500), (2000, 2500)]
 
 
-@given(st.lists(st.binary(min_size=32, max_size=32), max_size=40))
-def test_the_root_of_an_array_of_hashes_is_the_oracles(leaves):
-    """Any number of rows, also none."""
+@pytest.mark.parametrize("is_native", [True, False], ids=["native", "plain"])
+@given(leaves=st.lists(st.binary(min_size=32, max_size=32), max_size=40))
+def test_the_root_of_an_array_of_hashes_is_the_oracles(is_native, leaves):
+    """Any number of rows, also none, with native code and without."""
     rows = np.frombuffer(b"".join(leaves), np.uint8).reshape(-1, 32)
-    assert compute_tree_root(tags.DATA_TREE, rows) == compute_root(tags.DATA_TREE, leaves)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sha256, "is_available", lambda: is_native)
+        assert compute_tree_root(tags.DATA_TREE, rows) == compute_root(tags.DATA_TREE, leaves)

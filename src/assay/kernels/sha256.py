@@ -28,6 +28,11 @@ def _bind() -> ctypes.CDLL | None:
     return library
 
 
+def is_available() -> bool:
+    """Return whether there is a native library."""
+    return _bind() is not None
+
+
 def compute_digests(messages: Sequence[bytes]) -> list[bytes]:
     """Return the SHA-256 of each message, 32 bytes each, in their order."""
     library = _bind()
@@ -42,9 +47,16 @@ def compute_digests(messages: Sequence[bytes]) -> list[bytes]:
 
 def compute_root(tag: int, leaf_hashes: Sequence[bytes]) -> bytes:
     """Return the root over leaf hashes of 32 bytes; equal to `merkle.compute_root` (HSH-5, HSH-6)."""
-    library = _bind()
-    if library is None or not leaf_hashes:
+    if _bind() is None or not leaf_hashes:
         return merkle.compute_root(tag, leaf_hashes)
-    level = ctypes.create_string_buffer(b"".join(leaf_hashes), 32 * len(leaf_hashes))
-    library.assay_merkle_root(b"\x01" + tag_bytes(tag), len(leaf_hashes), level)
+    return compute_joined_root(tag, b"".join(leaf_hashes))
+
+
+def compute_joined_root(tag: int, leaf_hashes: bytes) -> bytes:
+    """Return the root over at least one leaf hash of 32 bytes; they stand one after another."""
+    library, count = _bind(), len(leaf_hashes) // 32
+    if library is None or not count:
+        return merkle.compute_root(tag, [leaf_hashes[32 * i : 32 * i + 32] for i in range(count)])
+    level = ctypes.create_string_buffer(leaf_hashes, 32 * count)
+    library.assay_merkle_root(b"\x01" + tag_bytes(tag), count, level)
     return level.raw[:32]

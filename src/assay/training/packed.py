@@ -15,6 +15,7 @@ import numpy.typing as npt
 from blake3 import blake3
 
 from assay.errors import MalformedEvidence, Refuted, UsageError
+from assay.kernels import sha256
 from assay.protocol import tags
 from assay.protocol.encoding import encode
 from assay.protocol.evidence.collation import Padding
@@ -287,6 +288,8 @@ def compute_tree_root(tag: int, hashes: Hashes) -> bytes:
     """Return the Merkle root over leaf hashes of shape (n, 32); equal to `merkle.compute_root`."""
     if not len(hashes):
         return compute_root(tag, ())
+    if sha256.is_available():
+        return sha256.compute_joined_root(tag, hashes.tobytes())
     node, raw = prepare_node(tag), hashes.tobytes()
     above = []
     for start in range(0, len(raw) - 32, 64):  # pairs of leaves are neighbours already
