@@ -1,4 +1,4 @@
-"""Six sums over two tensors of weights, natively.
+"""Five sums over two tensors of weights, natively.
 
 Oracle and fallback: `verification/weight_analysis/sums.py`, whose bits these are.
 
@@ -16,7 +16,7 @@ from assay.kernels.loader import load
 TYPES = {"f16": (0, 2), "bf16": (1, 2), "f32": (2, 4), "f64": (3, 8)}
 """Element types: number in the ABI, and bytes of an element."""
 
-_Six = ctypes.c_double * 6
+_Five = ctypes.c_double * 5
 
 
 class WeightBuffersRefused(UsageError):
@@ -44,13 +44,13 @@ def is_native() -> bool:
 def add_blocks(
     dtype: str, earlier: bytearray | memoryview, later: bytearray | memoryview, so_far: tuple[float, ...]
 ) -> tuple[float, ...] | None:
-    """Return `so_far` and the six sums over these elements; None: there is no native kernel.
+    """Return `so_far` and the five sums over these elements; None: there is no native kernel.
 
     Args:
         dtype: a key of `TYPES`.
         earlier: writable raw bytes; a whole number of blocks of 4,096 elements unless they are the last ones.
         later: as many bytes.
-        so_far: six sums.
+        so_far: five sums.
 
     Raises:
         WeightBuffersRefused: the lengths do not fit.
@@ -68,7 +68,7 @@ def add_blocks(
         )
     if not nbytes:
         return so_far
-    sums = _Six(*so_far)
+    sums = _Five(*so_far)
     one, other = ctypes.c_char.from_buffer(earlier), ctypes.c_char.from_buffer(later)
     library.assay_weight_sums(number, nbytes // size, ctypes.byref(one), ctypes.byref(other), sums)
     return tuple(sums)

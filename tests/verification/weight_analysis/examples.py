@@ -17,17 +17,17 @@ def decode(dtype, data):
 
 
 def add_slowly(dtype, earlier, later):
-    """Return the six sums, element by element as the specification words it (WGT-2, WGT-3)."""
+    """Return the five sums, element by element as the specification words it (WGT-2, WGT-3)."""
     a, b = decode(dtype, earlier), decode(dtype, later)
-    totals = [0.0] * 6
+    totals = [0.0] * 5
     for start in range(0, len(a), 4096):
-        lanes = [[0.0] * 8 for _ in range(6)]
+        lanes = [[0.0] * 16 for _ in range(5)]
         for i, (x, y) in enumerate(zip(a[start : start + 4096], b[start : start + 4096], strict=True)):
             d = y - x
-            for lane, term in zip(lanes, (abs(d), d * d, abs(x), x * y, x * x, y * y), strict=True):
-                lane[i % 8] += term
+            for lane, term in zip(lanes, (abs(d), d * d, abs(x), x * x, y * y), strict=True):
+                lane[i % 16] += term
         for number, lane in enumerate(lanes):
-            for half in (4, 2, 1):
+            for half in (8, 4, 2, 1):
                 for i in range(half):
                     lane[i] += lane[i + half]
             totals[number] += lane[0]

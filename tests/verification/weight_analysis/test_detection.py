@@ -110,6 +110,7 @@ def test_after_effects_end_with_a_rise():
     cosines = {(10, 11): -0.5, (10, 12): 0.0, (13, 14): -0.6}
     assert find(values, cosines=cosines) == [10, 13]
     assert find(values, cosines=cosines | {(10, 13): -0.4}) == [10]
+    assert find(values, cosines=cosines | {(10, 12): 0.7}) == [10, 12, 13, 14]
 
 
 def test_the_way_back_is_looked_for_in_six_intervals():

@@ -1,4 +1,4 @@
-"""The six sums: one order, one result."""
+"""The five sums: one order, one result."""
 
 import math
 
@@ -15,7 +15,7 @@ TYPES = ("f16", "bf16", "f32", "f64")
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 4095, 4096, 4097, 8200])
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 4095, 4096, 4097, 8200])
 def test_the_order_is_that_of_the_specification(dtype, count):
     """NumPy's sums and the kernel's have the bits of a loop over the elements (WGT-2, WGT-3)."""
     one, other = make_bytes(dtype, count, 1), make_bytes(dtype, count, 2)
@@ -42,7 +42,7 @@ def test_sums_are_close_to_the_exact_ones(pairs):
     """Each sum is within rounding of the exact one."""
     a, b = (np.array([pair[side] for pair in pairs], "<f4") for side in (0, 1))
     x, y = a.astype(np.float64), b.astype(np.float64)
-    terms = (abs(y - x), (y - x) ** 2, abs(x), x * y, x * x, y * y)
+    terms = (abs(y - x), (y - x) ** 2, abs(x), x * x, y * y)
     found = add_blocks("f32", a.tobytes(), b.tobytes(), Sums())
     for value, term in zip(found, terms, strict=True):
         assert value == pytest.approx(math.fsum(term.tolist()), rel=1e-12, abs=1e-12 * math.fsum(abs(term).tolist()))
@@ -58,6 +58,6 @@ def test_chunks_of_whole_blocks_do_not_change_a_bit():
 
 def test_tensors_are_added_in_order():
     """Joining adds one tensor after the other from +0 (WGT-4)."""
-    parts = [Sums(*[1e16] * 6), Sums(*[1.0] * 6), Sums(*[1.0] * 6)]
-    assert join_sums(parts) == Sums(*[(1e16 + 1.0) + 1.0] * 6) == Sums(*[1e16] * 6)
+    parts = [Sums(*[1e16] * 5), Sums(*[1.0] * 5), Sums(*[1.0] * 5)]
+    assert join_sums(parts) == Sums(*[(1e16 + 1.0) + 1.0] * 5) == Sums(*[1e16] * 5)
     assert join_sums([]) == Sums()

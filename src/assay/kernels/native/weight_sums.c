@@ -1,4 +1,4 @@
-/* Six sums over two tensors: one entry for all element types, under the floating-point mode that IEEE 754 has by default.
+/* Five sums over two tensors: one entry for all element types, under the floating-point mode that IEEE 754 has by default.
  *
  * The order of every addition is fixed (spec/weight-analysis.md, WGT-2 to WGT-4); verification/weight_analysis/sums.py is the
  * oracle. */

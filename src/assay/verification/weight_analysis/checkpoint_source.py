@@ -34,13 +34,12 @@ class CheckpointSource:
         self.tensors = {
             name: WeightTensor(records[index].dtype, records[index].shape) for name, index in self._indices.items()
         }
-        self._stream: TensorStream | None = None
+        self._streams: dict[str, TensorStream] = {}
 
     def close(self) -> None:
-        """Let go of the file that is being read."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        """Let go of the files that are being read."""
+        while self._streams:
+            self._streams.popitem()[1].close()
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +49,10 @@ class CheckpointSource:
 
     def read_into(self, name: str, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` with the next bytes of a tensor; `offset` 0 begins one."""
-        if offset == 0 or self._stream is None:
-            self.close()
-            self._stream = self._store.stream_tensor(self._manifest, self._indices[name])
-        self._stream.read_into(buffer)
+        index = self._indices[name]
+        if offset == 0:
+            self._streams[name] = self._store.stream_tensor(self._manifest, index)
+        stream = self._streams[name]
+        stream.read_into(buffer)
+        if stream.position == self._manifest.records[index].nbytes:
+            self._streams.pop(name).close()

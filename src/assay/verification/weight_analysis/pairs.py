@@ -1,4 +1,6 @@
-"""One streaming pass over two states: every tensor read once, two chunks in memory, whatever the size.
+"""One streaming pass over two states: every tensor read once, two chunks a thread in memory, whatever the size.
+
+Threads take whole tensors, so that their number changes no sum.
 
 Source: `spec/weight-analysis.md`, WGT-1, WGT-4, WGT-8, WGT-9.
 """
@@ -6,7 +8,9 @@ Source: `spec/weight-analysis.md`, WGT-1, WGT-4, WGT-8, WGT-9.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Final
 
 from assay.errors import Unproven, UsageError
@@ -15,8 +19,11 @@ from assay.verification.weight_analysis.kernel import add_sums
 from assay.verification.weight_analysis.sources import WeightSource, WeightTensor
 from assay.verification.weight_analysis.sums import BLOCK, WEIGHT_TYPES, SumKernel, Sums, join_sums
 
-CHUNK: Final = 64 * BLOCK
-"""Elements of each side that are in memory at a time."""
+CHUNK: Final = 128 * BLOCK
+"""Bytes of each side that are in memory at a time: little enough for a cache, and whole blocks of any type."""
+
+
+MOST_THREADS: Final = 4
 
 
 class WeightsMismatch(UsageError):
@@ -37,13 +44,16 @@ class NoWeights(UsageError):
     code: ClassVar[str] = "weights.none"
 
 
-def compare_pair(earlier: WeightSource, later: WeightSource, kernel: SumKernel = add_sums) -> dict[str, Sums]:
+def compare_pair(
+    earlier: WeightSource, later: WeightSource, kernel: SumKernel = add_sums, threads: int | None = None
+) -> dict[str, Sums]:
     """Return the sums of each weight tensor, by name in bytewise order; tensors of integers and bools are left out.
 
     Args:
         earlier: the state before the interval.
         later: the state after it.
         kernel: adds up one chunk; the native one where it was built.
+        threads: that read and add at a time; None: one per core, at most `MOST_THREADS`.
 
     Raises:
         WeightsMismatch: the two do not have the same tensors.
@@ -52,8 +62,17 @@ def compare_pair(earlier: WeightSource, later: WeightSource, kernel: SumKernel =
         AssayError: from a source.
     """
     tensors = match_tensors(earlier, later)
-    buffers = bytearray(8 * CHUNK), bytearray(8 * CHUNK)
-    return {name: _compare(name, tensors[name], (earlier, later), buffers, kernel) for name in tensors}
+    sources = earlier, later
+    count = min(threads or os.cpu_count() or 1, MOST_THREADS, len(tensors))
+    if count == 1:
+        return {name: _compare(name, tensor, sources, kernel) for name, tensor in tensors.items()}
+    with ThreadPoolExecutor(count) as pool:
+        found = [pool.submit(_compare, name, tensor, sources, kernel) for name, tensor in tensors.items()]
+        try:
+            return {name: future.result() for name, future in zip(tensors, found, strict=True)}
+        finally:
+            for future in found:
+                future.cancel()
 
 
 def compute_total(sums: Mapping[str, Sums]) -> Sums:
@@ -87,15 +106,13 @@ def _compare(
     name: str,
     tensor: WeightTensor,
     sources: tuple[WeightSource, WeightSource],
-    buffers: tuple[bytearray, bytearray],
     kernel: SumKernel,
 ) -> Sums:
-    size = DTYPES[tensor.dtype]
-    total, step = size * math.prod(tensor.shape), size * CHUNK
-    views = memoryview(buffers[0]), memoryview(buffers[1])
+    total = DTYPES[tensor.dtype] * math.prod(tensor.shape)
+    views = [memoryview(bytearray(min(CHUNK, total))) for _ in sources]
     sums = Sums()
-    for offset in range(0, total, step):
-        count = min(step, total - offset)
+    for offset in range(0, total, CHUNK):
+        count = min(CHUNK, total - offset)
         parts = views[0][:count], views[1][:count]
         for source, part in zip(sources, parts, strict=True):
             source.read_into(name, offset, part)

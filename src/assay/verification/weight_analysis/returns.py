@@ -23,6 +23,9 @@ WAY_BACK: Final = -0.1
 RISE: Final = 2.0
 """Spreads by which an interval must stand out from the one before it to be a new cause amid after-effects."""
 
+ONWARD: Final = 0.6
+"""Amid after-effects, an interval that leads on along the way of the cause is a new cause: the cosine is above."""
+
 GetCosine = Callable[[int, int], float]
 """(cause, later interval) -> cosine between the later interval's change and all change from the cause up to it."""
 
@@ -32,8 +35,9 @@ def find_causes(scores: Sequence[float], factor: float, get_cosine: GetCosine) -
 
     From an interval with a score above `factor` (a cause), the next `HORIZON` are searched for the first that leads
     back. If there is one, all before it are flagged and it is not, nor those that stand out after it without a gap, up
-    to one that rises by more than `RISE` over the interval before it and does not lead back: a new cause. If there is
-    none, those are flagged that stand out without a gap. Too little change (a score below −factor) is always flagged.
+    to one that is a cause again: it rises by more than `RISE` over the interval before it and does not lead back, or it
+    leads on (`ONWARD`). If there is none, those are flagged that stand out without a gap. Too little change (a score
+    below −factor) is always flagged.
 
     Args:
         scores: of each interval, in order.
@@ -58,11 +62,15 @@ def find_causes(scores: Sequence[float], factor: float, get_cosine: GetCosine) -
             here = back
         flagged[cause:here] = [True] * (here - cause)
         while back is not None and here < count and scores[here] > factor:
-            if here > back and scores[here] > scores[here - 1] + RISE and get_cosine(cause, here) >= WAY_BACK:
+            if here > back and _is_cause_again(scores, here, get_cosine(cause, here)):
                 break
             undoing[here] = True
             here += 1
     return flagged, undoing
+
+
+def _is_cause_again(scores: Sequence[float], here: int, cosine: float) -> bool:
+    return cosine > ONWARD or (scores[here] > scores[here - 1] + RISE and cosine >= WAY_BACK)
 
 
 def compute_cosine(before: float, change: float, after: float) -> float:

@@ -29,7 +29,10 @@ class WeightSource(Protocol):
         ...
 
     def read_into(self, name: str, offset: int, buffer: memoryview) -> None:
-        """Fill `buffer` with the bytes of a tensor from `offset`; one tensor is read front to back."""
+        """Fill `buffer` with the bytes of a tensor from `offset`.
+
+        One tensor is read front to back by one thread; others may be read at the same time.
+        """
         ...
 
 

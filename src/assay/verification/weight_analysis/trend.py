@@ -42,20 +42,21 @@ def compute_trend(values: Floats, window: int, usable: Sequence[bool]) -> Floats
     places = np.flatnonzero(np.asarray(usable))
     if len(places) < 3:
         places = np.arange(len(values))
-    trend = np.empty(len(values))
-    for here in range(len(values)):
-        order = np.argsort(np.abs(places - here), kind="stable")[:window]
-        near = places[order]
-        trend[here] = _fit_line(near - here, values[near])
-    return trend
+    here = np.arange(len(values))[:, None]
+    order = np.argsort(np.abs(places[None, :] - here), axis=1, kind="stable")[:, :window]
+    near = places[order]
+    return _fit_lines((near - here).astype(np.float64), values[near])
 
 
-def _fit_line(places: np.ndarray[tuple[int], np.dtype[np.intp]], values: Floats) -> float:
-    """Return the value at place 0 of the line by repeated medians."""
-    if len(places) < 2:
-        return float(values[0])
-    run = (places[:, None] - places[None, :]).astype(np.float64)
-    rise = values[:, None] - values[None, :]
-    np.fill_diagonal(run, np.nan)
-    slope = float(np.median(np.nanmedian(rise / run, axis=1)))
-    return float(np.median(values - slope * places))
+def _fit_lines(places: Floats, values: Floats) -> Floats:
+    """Return the value at place 0 of each line by repeated medians; both of shape (n, neighbours)."""
+    count = places.shape[1]
+    if count < 2:
+        return values[:, 0]
+    run = places[:, :, None] - places[:, None, :]
+    rise = values[:, :, None] - values[:, None, :]
+    others = ~np.eye(count, dtype=np.bool_)  # a point has no slope to itself
+    slopes = (rise[:, others] / run[:, others]).reshape(-1, count, count - 1)
+    slope = np.median(np.median(slopes, axis=2), axis=1)
+    levels: Floats = np.median(values - slope[:, None] * places, axis=1)
+    return levels
