@@ -205,7 +205,7 @@ class StepCapture:
             outputs,
         )
         program = lower_graph(
-            graph.graph,
+            graph,
             kind=ir.STEP,
             state=layout.get_inputs(entries),
             batch=[get_type(tensor) for tensor in batch],

@@ -94,7 +94,7 @@ def capture_inference(
         [*(get_geometry(entry.tensor) for entry in entries), *outputs],
     )
     program = lower_graph(
-        graph.graph,
+        graph,
         kind=ir.INFERENCE,
         state=layout.get_inputs(entries),
         batch=[get_type(tensor) for tensor in batch],

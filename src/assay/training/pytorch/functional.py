@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.func import functionalize
-from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch import fx
 
 from assay.errors import CaptureRefused
+from assay.training.pytorch.graph_tracer import trace
 from assay.training.pytorch.tape import Call, Geometry, Tape, TensorRef, map_structure
 
 aten = torch.ops.aten
@@ -139,7 +138,7 @@ def build_graph(
     inputs: Sequence[Geometry],
     tensors: Sequence[torch.Tensor],
     outputs: Sequence[Geometry],
-) -> GraphModule:
+) -> fx.Graph:
     """Return the functional graph of `calls` from `inputs` to `outputs`.
 
     Args:
@@ -149,7 +148,4 @@ def build_graph(
         outputs: geometry of each output.
     """
     with torch.no_grad():
-        return make_fx(
-            functionalize(_Replay(calls, inputs, outputs), remove="mutations"),
-            tracing_mode="real",
-        )(*[tensor.detach().clone() for tensor in tensors])
+        return trace(_Replay(calls, inputs, outputs), [tensor.detach().clone() for tensor in tensors])

@@ -71,7 +71,7 @@ class InitialiserTape:
             calls, [geometry for geometry, _ in foreign], [value for _, value in foreign], geometries
         )
         program = lower_graph(
-            graph.graph,
+            graph,
             kind=ir.INITIALISER,
             state=[],
             batch=[],

@@ -132,6 +132,14 @@ def _make_profile(found: list[tuple[str, Objection]]) -> Callable[[FrameType, st
     return profile
 
 
+def _put_back(previous: Any) -> None:
+    """Give the profile function back that was there; the profiler of cProfile is an object that is enabled."""
+    enable = getattr(previous, "enable", None)
+    sys.setprofile(None if enable is not None else previous)
+    if enable is not None:
+        enable()
+
+
 @contextmanager
 def watch_outside_calls() -> Iterator[None]:
     """Refuse, when the block ends, what the user's code in it read of files, clocks, the environment or identities.
@@ -145,7 +153,7 @@ def watch_outside_calls() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.setprofile(previous)
+        _put_back(previous)
         if found:
             where, (reason, cure) = found[0]
             raise StepRefused(f"{where}: the step {reason}", next_step=cure)

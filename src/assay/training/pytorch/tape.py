@@ -85,6 +85,8 @@ def get_user_location() -> Location:
 
 
 _DISPATCH = tuple(f"{_TORCH_FOLDER}/{name}" for name in ("_dynamo/", "_compile.py", "utils/_python_dispatch.py"))
+"""Where torch stands between a call and a dispatch mode."""
+
 _VALIDITY_CHECKS = (
     ("gaussian_nll_loss", "torch/nn/functional.py"),
     ("__init__", "torch/distributions/distribution.py"),
@@ -152,6 +154,10 @@ class Recorder(TorchDispatchMode):
         self.is_set_back = False
         self._produced: set[int] = {tensor.untyped_storage()._cdata for tensor in known}
         self.tape.alive.extend(known)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would wrap every dispatch to hide it from torch.compile; this mode never runs under it
 
     @contextmanager
     def regions(self, optimizers: list[torch.optim.Optimizer]) -> Iterator[None]:
