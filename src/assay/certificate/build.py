@@ -6,18 +6,22 @@ Source: `spec/certificate.md`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 
 import msgspec
+from msgspec import UNSET
 
 from assay.certificate.consistency import START_KINDS, derive_evaluation, derive_event
 from assay.certificate.dsse import MAX_BYTES, PAYLOAD_TYPE, compute_pae, encode_base64, encode_json, seal_envelope
 from assay.certificate.interval_findings import (
+    NO_CHANCE,
     compute_chances,
     compute_interval_count,
     compute_level,
     count_sampled,
     summarise_findings,
 )
+from assay.certificate.json_forms import LedgerClaim
 from assay.certificate.rejections import MalformedCertificate
 from assay.certificate.statement import (
     MODEL_ROOT_DIGEST,
@@ -134,18 +138,22 @@ class AuditEvidence(msgspec.Struct, frozen=True):
     start_differs: bool = False
 
 
-def build_statement(run: RunEvidence, audit: AuditEvidence, checkers: Iterable[bytes]) -> bytes:
+def build_statement(
+    run: RunEvidence, audit: AuditEvidence, checkers: Iterable[bytes], ledger: LedgerClaim | None = None
+) -> bytes:
     """Return the canonical bytes of the Statement.
 
     Args:
         run: the evidence of the run.
         audit: the findings.
-        checkers: public keys of whoever is going to sign, 32 bytes each; exactly these must.
+        checkers: public keys of whoever is going to sign, 32 bytes each; exactly these must. None where a ledger
+            checked: then its `issuer` signs.
+        ledger: the evidence of a ledger, or None: checked alone.
 
     Raises:
         MalformedCertificate: more than 8 MiB, or more findings that differ than can be listed.
     """
-    predicate = _build_predicate(run, audit, sorted(set(checkers)))
+    predicate = _build_predicate(run, audit, sorted(set(checkers)), ledger)
     subject = [Subject("model", {MODEL_ROOT_DIGEST: predicate.roots.model})]
     subject += [Subject(file.name, {"sha256": file.sha256}) for file in run.files]
     return encode_json(Statement(STATEMENT_TYPE, subject, f"{PREDICATE_FAMILY}{VERSION}", predicate))
@@ -160,7 +168,21 @@ def build_certificate(run: RunEvidence, audit: AuditEvidence, seeds: Iterable[by
     keys = {get_public_key(seed): seed for seed in seeds}
     payload = build_statement(run, audit, keys)
     message = compute_pae(PAYLOAD_TYPE, payload)
-    data = seal_envelope(payload, {key: sign(seed, message) for key, seed in keys.items()})
+    return _seal(payload, {key: sign(seed, message) for key, seed in keys.items()})
+
+
+def build_ledger_certificate(run: RunEvidence, audit: AuditEvidence, ledger: LedgerClaim, seed: bytes) -> bytes:
+    """Return a certificate whose findings are those of a ledger, signed by its issuer, whose seed this is.
+
+    Raises:
+        MalformedCertificate: more than 8 MiB, or more findings that differ than can be listed.
+    """
+    payload = build_statement(run, audit, (), ledger)
+    return _seal(payload, {get_public_key(seed): sign(seed, compute_pae(PAYLOAD_TYPE, payload))})
+
+
+def _seal(payload: bytes, signatures: dict[bytes, bytes]) -> bytes:
+    data = seal_envelope(payload, signatures)
     if len(data) > MAX_BYTES:
         raise MalformedCertificate(
             "the certificate is too large", expected=f"at most {MAX_BYTES} bytes", actual=len(data)
@@ -168,10 +190,13 @@ def build_certificate(run: RunEvidence, audit: AuditEvidence, seeds: Iterable[by
     return data
 
 
-def _build_predicate(run: RunEvidence, audit: AuditEvidence, checkers: Sequence[bytes]) -> Predicate:
+def _build_predicate(
+    run: RunEvidence, audit: AuditEvidence, checkers: Sequence[bytes], ledger: LedgerClaim | None
+) -> Predicate:
     plan, closing = run.plan, run.closing
     intervals, sampled = compute_interval_count(plan, closing), count_sampled(audit.findings)
     profile = compute_profile_id(run.profile)
+    corrupt = NO_CHANCE if ledger is None else Fraction(ledger.corrupt.fraction)
     return Predicate(
         spec_version=VERSION,
         level=compute_level(len(audit.findings), len(closing.programs)),
@@ -195,10 +220,11 @@ def _build_predicate(run: RunEvidence, audit: AuditEvidence, checkers: Sequence[
         intervals=intervals,
         sampled=sampled,
         findings=summarise_findings(audit.findings),
-        chances=compute_chances(intervals, sampled),
+        chances=compute_chances(intervals, sampled, corrupt),
         evaluations=_build_evaluations(closing, audit),
         checkers=[Checker(key.hex(), profile.hex(), audit.replays) for key in checkers],
         events=[derive_event(event, edit) for event, edit in run.events],
+        ledger=UNSET if ledger is None else ledger,
     )
 
 

@@ -7,13 +7,20 @@ Source: `spec/certificate.md`, CRT-7 to CRT-23.
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+from msgspec import UnsetType
+
 from assay.certificate.dsse import decode_base64, decode_hex, encode_base64
 from assay.certificate.interval_findings import (
+    NO_CHANCE,
     check_findings,
     compute_chances,
     compute_interval_count,
     compute_level,
+    summarise_findings,
 )
+from assay.certificate.ledger_check import METRICS_CHECK, START_CHECK, LedgerFacts, derive_findings, get_check
 from assay.certificate.rejections import ClaimContradicted, MalformedCertificate
 from assay.certificate.statement import (
     MODEL_ROOT_DIGEST,
@@ -113,8 +120,8 @@ def check_recorder(predicate: Predicate, closing: ClosingRecord) -> bytes:
     return key
 
 
-def check_roots(predicate: Predicate, plan: Plan, closing: ClosingRecord) -> None:
-    """Follow the proofs: first leaf → plan and start; last leaf → final state → model root (CRT-13)."""
+def check_roots(predicate: Predicate, plan: Plan, closing: ClosingRecord, context: bytes = EMPTY_CONTEXT) -> None:
+    """Follow the proofs: first leaf → plan, context and start; last leaf → final state → model root (CRT-13)."""
     roots = predicate.roots
     expect("transcript root", closing.transcript.root.hex(), roots.transcript)
     expect("final state root", closing.final_state.hex(), roots.final_state)
@@ -125,7 +132,7 @@ def check_roots(predicate: Predicate, plan: Plan, closing: ClosingRecord) -> Non
     verify_start_leaf(first)
     _check_inclusion(closing.transcript, compute_start_id(first), 0, roots.first_leaf)
     expect("plan of the first leaf", compute_plan_id(plan).hex(), first.plan.hex())
-    expect("context of a run alone", EMPTY_CONTEXT, first.context)
+    expect("context", context, first.context)
     expect("root of the start", first.start_root.hex(), predicate.start.root)
     last = _open_leaf(roots.last_leaf, StepLeaf)
     verify_step_leaf(last)
@@ -158,13 +165,13 @@ def check_start(predicate: Predicate, plan: Plan) -> None:
         expect("check of a start without initialiser", "not recomputed", claim.check)
 
 
-def check_level(predicate: Predicate, plan: Plan, closing: ClosingRecord) -> int:
+def check_level(predicate: Predicate, plan: Plan, closing: ClosingRecord, corrupt: Fraction = NO_CHANCE) -> int:
     """Derive N, level and chances (CRT-15 to CRT-19), and return how many intervals were recomputed."""
     intervals = compute_interval_count(plan, closing)
     expect("number of intervals", intervals, predicate.intervals)
     recomputed = check_findings(predicate.findings, intervals, predicate.sampled)
     expect("level of evidence", compute_level(recomputed, len(closing.programs)), predicate.level)
-    expect("chances", compute_chances(intervals, predicate.sampled), predicate.chances)
+    expect("chances", compute_chances(intervals, predicate.sampled, corrupt), predicate.chances)
     for checker in predicate.checkers:
         expect("profile of a checker", predicate.profile.id, checker.profile)
         if recomputed and checker.replays < 1:
@@ -286,10 +293,38 @@ def check_signers(statement: Statement, signers: set[bytes]) -> None:
     Raises:
         MalformedEvidence: they differ, or checkers are not sorted by key.
     """
+    ledger = statement.predicate.ledger
     named = [checker.key for checker in statement.predicate.checkers]
+    if not isinstance(ledger, UnsetType):  # CRT-33: a ledger checked, and whoever wrote it down signed
+        if named:
+            raise MalformedEvidence("a certificate of a ledger names no checkers", expected="none", actual=named)
+        named = [ledger.issuer]
     if named != sorted(set(named)) or {decode_hex(key, "checker's key") for key in named} != signers:
         raise MalformedEvidence(
             "signatures are not exactly those of the checkers that the statement names",
             expected=sorted(named),
             actual=sorted(key.hex() for key in signers),
         )
+
+
+def check_submission(predicate: Predicate, closing: ClosingRecord, facts: LedgerFacts) -> None:
+    """Compare what the certificate says with what was submitted and judged (CRT-35, CRT-36)."""
+    run, start = facts.submission.run, get_check(facts, START_CHECK)
+    expect("submitted plan", run.plan.hex(), predicate.plan.id)
+    expect("submitted closing record", run.closing.hex(), predicate.closing.id)
+    expect("submitted profile", run.profile.hex(), predicate.profile.id)
+    expect("submitted transcript", run.transcript, closing.transcript)
+    expect("submitted start", run.first.checkpoint.state_root.hex(), predicate.start.root)
+    expect("submitted final state", run.last.checkpoint.state_root.hex(), predicate.roots.final_state)
+    expect("submitted model", run.model_root.hex(), predicate.roots.model)
+    expect("submitted rest", run.rest_root.hex(), predicate.roots.rest)
+    expect("submitted number of intervals", facts.submission.intervals, predicate.intervals)
+    expect("submitting account", facts.submission.account.hex(), predicate.recorder.key)
+    for file in predicate.model.files:
+        expect("submitted model file", run.model_file.hex(), file.sha256)
+    expect("findings", summarise_findings(derive_findings(facts)), predicate.findings)
+    expect("check of the start", start or "not recomputed", predicate.start.check)
+    measured = get_check(facts, METRICS_CHECK) or "declared"
+    for evaluation in predicate.evaluations:
+        expect("check of an evaluation", measured, evaluation.check)
+        expect("overlap, which a ledger does not count", NOT_COMPUTED, evaluation.overlap)

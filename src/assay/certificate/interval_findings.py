@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from assay.certificate.dsse import decode_hex
+from assay.certificate.json_forms import Chance
 from assay.certificate.rejections import ClaimContradicted, MalformedCertificate
 from assay.certificate.statement import (
     MAX_LISTED,
-    Chance,
     ChancesClaim,
     FindingClaim,
     FindingsClaim,
@@ -25,6 +25,8 @@ from assay.protocol.evidence.chances import FORMULA_VERSION, compute_miss_chance
 from assay.protocol.evidence.plan import ClosingRecord, Plan
 from assay.protocol.evidence.selection import MAX_INTERVALS
 from assay.protocol.merkle import compute_data_root
+
+NO_CHANCE = Fraction(0)
 
 COUNTED = ("uniform", "all")
 """Kinds of findings that enter the stated chances."""
@@ -86,18 +88,23 @@ def compute_level(recomputed: int, programs: int) -> Level:
     return "replayable" if programs else "observed"
 
 
-def compute_chances(intervals: int, sampled: int) -> ChancesClaim:
-    """Return the two chances of a check of `sampled` of `intervals` intervals, alone: no quorum (CRT-18).
+def compute_chances(intervals: int, sampled: int, corrupt: Fraction = NO_CHANCE) -> ChancesClaim:
+    """Return the two chances of a check of `sampled` of `intervals` intervals (CRT-18).
+
+    Args:
+        intervals: N.
+        sampled: s.
+        corrupt: c, 0 for a check alone: no quorum.
 
     Raises:
         MalformedEvidence: more intervals than a run may have, or more sampled than there are.
     """
     if not sampled:
         return ChancesClaim(FORMULA_VERSION, format_chance(Fraction(1)), "none")
-    caught = compute_smallest_caught(intervals, sampled)
+    caught = compute_smallest_caught(intervals, sampled, corrupt=corrupt)
     return ChancesClaim(
         FORMULA_VERSION,
-        format_chance(compute_miss_chance(intervals, sampled, 1)),
+        format_chance(compute_miss_chance(intervals, sampled, 1, corrupt)),
         "none" if caught is None else str(caught),
     )
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import msgspec
 
+from assay.certificate.ledger_check import Anchor
 from assay.certificate.statement import Level
 
 LEVELS: tuple[Level, ...] = ("observed", "replayable", "recomputed")
@@ -27,8 +28,10 @@ class TrustPolicy(msgspec.Struct, frozen=True):
         minimal_level: the weakest level of evidence that is enough.
         minimal_share: the smallest share of the N intervals that must have been drawn uniformly (or taken all) and
             recomputed, 0 to 1. Flagged and private intervals never count.
+        anchors: ledgers whose verdicts count, by chain id. A genesis inside a certificate is never one.
     """
 
-    keys: Mapping[bytes, str]
+    keys: Mapping[bytes, str] = {}
     minimal_level: Level = "recomputed"
     minimal_share: Fraction = DEFAULT_SHARE
+    anchors: Mapping[bytes, Anchor] = {}

@@ -99,3 +99,27 @@ class PolicyNotMet(_WithFindings, Unproven):
     """The certificate holds, and proves less than the reader asked for."""
 
     code = "certificate.policy-not-met"
+
+
+class AnchorUnknown(Unproven):
+    """The certificate has evidence of a ledger that is not one of the reader's anchors."""
+
+    code = "certificate.anchor-unknown"
+
+
+class LedgerUnproven(Unproven):
+    """A seal, a proof or the draw in the evidence of a ledger does not hold; nothing else is refuted by that."""
+
+    code = "certificate.ledger-unproven"
+
+
+class NotFinal(Unproven):
+    """The ledger's verdict may still change."""
+
+    code = "certificate.not-final"
+
+
+class VerdictRejected(_WithFindings, Refuted):
+    """A ledger of the reader rejected the run: its sub-quorums found it false or malformed."""
+
+    code = "certificate.verdict-rejected"

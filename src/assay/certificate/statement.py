@@ -1,7 +1,7 @@
 """The in-toto Statement and the one predicate of a training certificate.
 
-Integers that may exceed 2**53 - 1 and all reals are strings. Nothing is optional: what does not exist is said in words
-("none", "not computed").
+Integers that may exceed 2**53 - 1 and all reals are strings. What does not exist is said in words ("none", "not
+computed"); only the evidence of a ledger is absent where there is none.
 
 Source: in-toto Attestation Framework, Statement v1; `spec/certificate.md`,
 CRT-5 to CRT-23.
@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from assay.certificate.dsse import decode_base64, decode_json, encode_base64
+from assay.certificate.json_forms import Chance, Json, LedgerClaim
 from assay.certificate.rejections import MalformedCertificate, NewerFormat
 from assay.protocol.encoding import Record, RecordT, bits_to_float, decode, encode
 from assay.protocol.evidence.plan import Metric
@@ -30,10 +31,6 @@ Kind = Literal["uniform", "private", "flagged", "all"]
 Check = Literal["recomputed", "declared", "differs"]
 StartKind = Literal["initialised", "certified", "declared"]
 Result = Literal["matches", "differs", "inconclusive"]
-
-
-class Json(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """Base of every object of the predicate."""
 
 
 class Document(Json, frozen=True):
@@ -166,13 +163,6 @@ class FindingsClaim(Json, frozen=True):
     tree: FindingsTree | Literal["none"]
 
 
-class Chance(Json, frozen=True):
-    """A probability as an exact fraction in lowest terms and rounded to six digits for people."""
-
-    fraction: str
-    rounded: str
-
-
 class ChancesClaim(Json, frozen=True):
     """Of missing exactly one false interval; the smallest number of false intervals caught with 95 %, or "none"."""
 
@@ -248,6 +238,7 @@ class Predicate(Json, frozen=True):
     evaluations: list[EvaluationClaim]
     checkers: list[Checker]
     events: list[EventClaim]
+    ledger: LedgerClaim | msgspec.UnsetType = msgspec.UNSET  # absent alone
 
 
 class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

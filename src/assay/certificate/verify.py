@@ -17,6 +17,9 @@ The steps, in the order in which they are taken:
 11. Model file, if one is given: size, SHA-256, one canonical form, model root.
 12. Trust: a trusted signer; no interval that differs; a checker who is not the recorder; the policy.
 
+Where a ledger checked, its evidence is opened before step 5 (CRT-32 to CRT-34) and compared after step 10 (CRT-35,
+CRT-36); in step 12 the anchored ledger takes the place of the trusted signer.
+
 Steps 5 to 11 refute only what a trusted key stands behind: a contradiction in a certificate that nobody trusted
 signed proves nothing, and is reported as signers unknown. Otherwise anybody could have anything "refuted".
 
@@ -27,8 +30,12 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from msgspec import UnsetType
+
 from assay.certificate import consistency
 from assay.certificate.dsse import PAYLOAD_TYPE, compute_pae, open_envelope
+from assay.certificate.interval_findings import NO_CHANCE
+from assay.certificate.ledger_check import check_ledger
 from assay.certificate.model_file import CHUNK, MalformedModelFile, Reader, ScannedModel, compute_file_root, scan_model
 from assay.certificate.policy import LEVELS, TrustPolicy
 from assay.certificate.rejections import (
@@ -42,11 +49,14 @@ from assay.certificate.rejections import (
     SignatureFailed,
     SignersUnknown,
     StartDiffers,
+    VerdictRejected,
 )
 from assay.certificate.statement import ModelFile, Statement, decode_statement
-from assay.certificate.wording import Checked, Findings, Signer, describe
+from assay.certificate.wording import Checked, Findings, LedgerFindings, Signer, describe
 from assay.errors import Refuted
+from assay.protocol.contracts.submission_records import ACCEPTED, REJECTED
 from assay.protocol.evidence.model_state import AliasTable
+from assay.protocol.evidence.transcript import EMPTY_CONTEXT
 from assay.protocol.signatures import verify_signature
 
 
@@ -73,7 +83,7 @@ def verify_certificate(data: bytes, model: Reader | None, policy: TrustPolicy) -
         consistency.check_signers(statement, set(signatures))  # 4
         findings = _verify_claims(statement, model, policy)  # 5 to 11
     except Refuted as finding:
-        if trusted:
+        if trusted or (isinstance(finding, AnotherModel) and is_of_ledger(statement)):  # the ledger's word is proven
             raise
         raise SignersUnknown(
             f"signers unknown: nothing is proven about who checked; besides: {finding.message}",
@@ -110,20 +120,25 @@ def _verify_claims(statement: Statement, model: Reader | None, policy: TrustPoli
     predicate = statement.predicate
     plan, closing, profile = consistency.check_documents(predicate)  # 5
     recorder = consistency.check_recorder(predicate, closing)  # 6
-    consistency.check_roots(predicate, plan, closing)  # 7
+    facts = None if isinstance(predicate.ledger, UnsetType) else check_ledger(predicate.ledger, policy.anchors)
+    context = EMPTY_CONTEXT if facts is None else facts.submission.submission
+    consistency.check_roots(predicate, plan, closing, context)  # 7
     consistency.check_start(predicate, plan)
-    recomputed = consistency.check_level(predicate, plan, closing)  # 8
+    corrupt = NO_CHANCE if facts is None else facts.corrupt
+    recomputed = consistency.check_level(predicate, plan, closing, corrupt)  # 8
     consistency.check_programs(predicate, closing)  # 9
     consistency.check_evaluations(predicate, closing)
     consistency.check_events(predicate, closing)
     aliases = consistency.check_subjects(statement)  # 10
+    if facts is not None:
+        consistency.check_submission(predicate, closing, facts)
     file = None if model is None else _verify_model(statement, aliases, model)  # 11
     signers = []
     for checker in predicate.checkers:
         key = bytes.fromhex(checker.key)
         name = (policy.keys[key] or checker.key[:8]) if key in policy.keys else ""
         signers.append(Signer(checker.key, name, key == recorder, checker.replays))
-    return describe(Checked(predicate, plan, closing, profile, recomputed, tuple(signers), file))
+    return describe(Checked(predicate, plan, closing, profile, recomputed, tuple(signers), file, facts))
 
 
 def _verify_model(statement: Statement, aliases: AliasTable, stream: Reader) -> ModelFile:
@@ -175,10 +190,15 @@ class _Bounded:
         return data
 
 
+def is_of_ledger(statement: Statement) -> bool:
+    """Return whether a ledger checked, and not the signers."""
+    return not isinstance(statement.predicate.ledger, UnsetType)
+
+
 def _verify_trust(findings: Findings, policy: TrustPolicy) -> None:
-    """Step 12 (CRT-27, CRT-28)."""
+    """Step 12 (CRT-27, CRT-28, CRT-37)."""
     trusted = [signer for signer in findings.signers if signer.name]
-    if not trusted:
+    if not trusted and findings.ledger is None:
         raise SignersUnknown(
             "signers unknown: nothing is proven about who checked",
             expected="a signature by a key that you trust",
@@ -197,13 +217,27 @@ def _verify_trust(findings: Findings, policy: TrustPolicy) -> None:
         raise MetricsDiffer(
             "metrics were recomputed and differ", expected="all match", actual=", ".join(findings.differing_metrics)
         ).attach(findings)
-    if all(signer.is_recorder for signer in trusted):
+    if findings.ledger is not None:
+        _verify_verdict(findings, findings.ledger)
+    elif all(signer.is_recorder for signer in trusted):
         raise OwnKeyOnly(
             "only the recorder's own key checked, and it never counts",
             expected="a trusted key of somebody who did not record",
             actual=trusted[0].key,
         ).attach(findings)
     _verify_policy(findings, policy)
+
+
+def _verify_verdict(findings: Findings, ledger: LedgerFindings) -> None:
+    """A verdict for a false or malformed run refutes; one for want of blobs or of agreement proves nothing (CRT-37)."""
+    if ledger.verdict == REJECTED and ledger.reason in {"differs", "malformed"}:
+        raise VerdictRejected(
+            "the ledger rejected this run", expected=ACCEPTED, actual=f"{ledger.verdict}: {ledger.reason}"
+        ).attach(findings)
+    if ledger.verdict != ACCEPTED:
+        raise PolicyNotMet(
+            "the ledger did not accept this run", expected=ACCEPTED, actual=f"{ledger.verdict}: {ledger.reason}"
+        ).attach(findings)
 
 
 def _verify_policy(findings: Findings, policy: TrustPolicy) -> None:

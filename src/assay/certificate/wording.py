@@ -9,9 +9,12 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from assay.certificate.interval_findings import format_chance
+from assay.certificate.ledger_check import LedgerFacts
 from assay.certificate.statement import NOT_COMPUTED, ConstantSummary, Level, ModelFile, Predicate, ScalarSummary
 from assay.protocol.evidence.model_state import DTYPES
 from assay.protocol.evidence.plan import ClosingRecord, Plan, Profile
+from assay.protocol.seals.solo import FAULT_MODEL
 
 MAX_NAMED = 8
 """Metrics, buffers or scalars that are named in one sentence."""
@@ -32,6 +35,27 @@ class Signer(msgspec.Struct, frozen=True, rename="camel"):
     name: str
     is_recorder: bool
     replays: int
+
+
+class LedgerFindings(msgspec.Struct, frozen=True, rename="camel"):
+    """What an anchored ledger states."""
+
+    name: str  # the reader's
+    chain_id: str
+    engine: str
+    fault_model: str
+    submission: str
+    account: str  # of the submitter
+    verdict: str
+    reason: str
+    quorum: int
+    sub_quorum: int
+    assumed_share: str  # f
+    corrupt: str  # c, rounded
+    attempts: int  # submissions of this plan so far
+    final_height: int
+    height: int  # of the newest header
+    votes: str  # root over all revealed votes
 
 
 class Findings(msgspec.Struct, frozen=True, rename="camel"):
@@ -55,6 +79,7 @@ class Findings(msgspec.Struct, frozen=True, rename="camel"):
     file: ModelFile | None
     proven: list[str]
     not_proven: list[str]
+    ledger: LedgerFindings | None = None
 
 
 class Checked(NamedTuple):
@@ -67,6 +92,7 @@ class Checked(NamedTuple):
     recomputed: int
     signers: tuple[Signer, ...]
     file: ModelFile | None
+    facts: LedgerFacts | None = None
 
 
 def describe(checked: Checked) -> Findings:
@@ -91,6 +117,29 @@ def describe(checked: Checked) -> Findings:
         file=checked.file,
         proven=_describe_proven(checked),
         not_proven=_describe_not_proven(checked),
+        ledger=None if checked.facts is None else _summarise_ledger(checked.facts),
+    )
+
+
+def _summarise_ledger(facts: LedgerFacts) -> LedgerFindings:
+    status = facts.status
+    return LedgerFindings(
+        name=facts.name,
+        chain_id=facts.chain_id.hex(),
+        engine="solo",
+        fault_model=FAULT_MODEL,
+        submission=facts.submission.submission.hex(),
+        account=facts.submission.account.hex(),
+        verdict=status.verdict,
+        reason=status.reason,
+        quorum=len(facts.draw.quorum),
+        sub_quorum=facts.submission.run.sub_quorum,
+        assumed_share=str(facts.share),
+        corrupt=format_chance(facts.corrupt).rounded,
+        attempts=facts.attempts,
+        final_height=status.final_height,
+        height=facts.height,
+        votes=status.votes.root.hex(),
     )
 
 
@@ -103,10 +152,12 @@ def _describe_proven(checked: Checked) -> list[str]:
     if file is not None:
         said.append(f"The model file is the one that the certificate names (SHA-256 {file.sha256[:16]}…).")
     said.append(f"The recorder's key {predicate.recorder.key[:16]}… signed the transcript and the end of this run.")
+    if checked.facts is not None:
+        said += _describe_ledger(checked, checked.facts)
     counted = [signer for signer in checked.signers if signer.name and not signer.is_recorder]
     for signer in counted:
         said += [f"{signer.name} ({signer.key[:16]}…) states: {claim}" for claim in _describe_claims(checked)]
-    if counted and predicate.sampled:
+    if (counted or checked.facts is not None) and predicate.sampled:
         said.append(
             f"If exactly one interval was false, this check had probability {predicate.chances.miss_one.rounded} "
             f"({predicate.chances.miss_one.fraction}) of missing it; {_describe_caught(predicate)}"
@@ -137,6 +188,31 @@ def _describe_claims(checked: Checked) -> list[str]:
     return said
 
 
+def _describe_ledger(checked: Checked, facts: LedgerFacts) -> list[str]:
+    """Say what the ledger states, with what it rests on."""
+    status, account = facts.status, facts.submission.account.hex()[:16]
+    claims = _describe_claims(checked)
+    plan = f"{claims[0].rstrip('.')}, submitted by account {account}…; verdict: {status.verdict} ({status.reason})."
+    quorums = (
+        f"each judged interval had {facts.submission.run.sub_quorum} or more verifiers, drawn from a quorum of "
+        f"{len(facts.draw.quorum)} by stake; they are right unless two thirds of the assigned stake lied. If "
+        f"{facts.share} of all stake lied, that had a chance of {format_chance(facts.corrupt).rounded} for an interval."
+    )
+    said = [plan, *claims[1:], quorums]
+    prefix = f"Ledger {facts.name} ({facts.chain_id.hex()[:16]}…) states: "
+    return [prefix + sentence for sentence in said]
+
+
+def _describe_ledger_limits(facts: LedgerFacts) -> list[str]:
+    """Say what the evidence of this ledger does not prove."""
+    return [
+        f"Anything against the word of the ledger's engine: {FAULT_MODEL}.",
+        "What private samples found, which no operator can choose, beyond what became a judged interval.",
+        f"Anything after height {facts.height}; this plan was submitted {facts.attempts} times until then.",
+        "That what the submitter says of constants and rates of the programs is so: no quorum read them.",
+    ]
+
+
 def _join(texts: list[str]) -> str:
     """Return a list that fits a sentence."""
     shown = ", ".join(texts[:MAX_NAMED])
@@ -149,7 +225,9 @@ def _describe_caught(predicate: Predicate) -> str:
 
 def _describe_not_proven(checked: Checked) -> list[str]:
     predicate, said = checked.predicate, []
-    if not any(signer.name for signer in checked.signers):
+    if checked.facts is not None:
+        said += _describe_ledger_limits(checked.facts)
+    elif not any(signer.name for signer in checked.signers):
         said.append("Signers unknown: nothing is proven about who checked.")
     elif all(signer.is_recorder for signer in checked.signers if signer.name):
         said.append("Only the recorder's own key checked: that never counts.")

@@ -30,7 +30,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "run": Command("assay.cli.run", "recorded runs: list, show, verify, audit, report, weights, export"),
+    "run": Command("assay.cli.run", "recorded runs: list, show, verify, audit, report, weights, export, submit"),
     "verify": Command("assay.cli.verify", "check a training certificate, and a model file against it"),
     "diff": Command("assay.cli.diff", "why two runs differ: the first difference, named, in milliseconds"),
     "lock": Command("assay.cli.lock", "put what a short run must give again into one file, to be committed"),
@@ -43,6 +43,7 @@ COMMANDS = {
     "stake": Command("assay.cli.stake", "what a verifier answers with: deposit, withdraw"),
     "submissions": Command("assay.cli.submissions", "what was submitted to a ledger: list, search, show"),
     "explain": Command("assay.cli.explain", "who earned and lost what through a submission, and why"),
+    "verifier": Command("assay.cli.verifier", "recompute the runs of others: start, doctor, earnings"),
     "demo": Command("assay.cli.demo", "the whole story on real data, and a certificate that ships in the package"),
 }
 """The literal table, in the order of the help."""

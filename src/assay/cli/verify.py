@@ -14,6 +14,7 @@ from assay.cli.output import print_boxes, print_json, print_line, print_strong
 from assay.errors import AssayError, Refuted, UsageError
 
 if TYPE_CHECKING:
+    from assay.certificate.ledger_check import Anchor
     from assay.certificate.policy import TrustPolicy
     from assay.certificate.wording import Findings
 
@@ -34,6 +35,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE|KEY",
         help="trust this key (64 hex digits) or the keys of this file, for this command only; may be repeated",
+    )
+    parser.add_argument(
+        "--anchor",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="trust the ledger with this genesis, for this command only; may be repeated",
     )
     parser.add_argument(
         "--min-level",
@@ -59,6 +67,7 @@ def execute(arguments: argparse.Namespace) -> int:
         keys=read_trusted_keys(arguments.trust),
         minimal_level=arguments.min_level,
         minimal_share=parse_share(arguments.min_share),
+        anchors=read_anchors(arguments.anchor),
     )
     return verify_files(arguments.certificate, arguments.model, policy, as_json=arguments.json)
 
@@ -99,12 +108,16 @@ def verify_files(certificate: Path, model: Path | None, policy: TrustPolicy, *, 
 
 def print_findings(findings: Findings, outcome: str) -> None:
     """Print the level of evidence, whether the certificate holds, and two boxes of one size."""
-    trusted = any(signer.name and not signer.is_recorder for signer in findings.signers)
+    ledger = findings.ledger
+    trusted = ledger is not None or any(signer.name and not signer.is_recorder for signer in findings.signers)
     if trusted:
         print_strong(f"{findings.level}: {findings.recomputed} of {findings.intervals} intervals · {outcome}")
     else:
         print_strong(f"claimed {findings.level}, by nobody whose word counts · {outcome}")
     print_line(f"model root {findings.model_root}")
+    if ledger is not None:
+        print_line(f"checked by ledger {ledger.name} {ledger.chain_id}, engine {ledger.engine}: {ledger.fault_model}")
+        print_line(f"submission {ledger.submission} by {ledger.account}: {ledger.verdict} ({ledger.reason})")
     for signer in findings.signers:
         whose = signer.name or "unknown"
         print_line(f"checked by {signer.key} ({whose}{', the recorder itself' if signer.is_recorder else ''})")
@@ -131,6 +144,22 @@ def read_trusted_keys(extra: list[str]) -> dict[bytes, str]:
         else:
             keys.setdefault(parse_key(text), f"key {text[:8]}")
     return keys
+
+
+def read_anchors(extra: list[str]) -> dict[bytes, Anchor]:
+    """Return the anchors of this home and those of `--anchor`, by chain id.
+
+    Raises:
+        AnchorDamaged: a file that holds no genesis.
+        StorageError: a file that cannot be read.
+    """
+    from assay.certificate.ledger_check import Anchor
+    from assay.protocol.blocks import compute_chain_id
+    from assay.storage.anchors import list_anchors, read_anchor, read_genesis_file
+
+    found = [Anchor(name, read_anchor(name)) for name in list_anchors()]
+    found += [Anchor(Path(text).stem, read_genesis_file(Path(text))) for text in extra]
+    return {compute_chain_id(anchor.genesis): anchor for anchor in found}
 
 
 def parse_share(text: str) -> Fraction:

@@ -40,12 +40,14 @@ class NodeLedger:
         self._seed = seed
         self._connect = connect or (lambda: NodeClient(url, genesis))
         self._local = threading.local()
+        self._clients: list[NodeClient] = []
 
     @property
     def client(self) -> NodeClient:
         """The client of this thread."""
         if not hasattr(self._local, "client"):
             self._local.client = self._connect()
+            self._clients.append(self._local.client)
         client: NodeClient = self._local.client
         return client
 
@@ -90,3 +92,8 @@ class NodeLedger:
     def wait(self, seconds: float) -> None:
         """Return after some seconds."""
         time.sleep(max(seconds, _PAUSE))
+
+    def close(self) -> None:
+        """Close the connections of all threads; what they ask then fails."""
+        for client in self._clients:
+            client.close()

@@ -130,10 +130,11 @@ def certify(audit: Audit, seed: bytes) -> bytes:
             actual=f"{len(audit.failed)} of {len(audit.answers)} tasks have no finding",
             next_step="run the same audit again: it goes on where it stopped",
         )
-    return build_certificate(_collect_run(audit.run), _collect_findings(audit), [seed])
+    return build_certificate(collect_run(audit.run), _collect_findings(audit), [seed])
 
 
-def _collect_run(run: RecordedRun) -> RunEvidence:
+def collect_run(run: RecordedRun) -> RunEvidence:
+    """Return what a certificate takes from a finished run itself."""
     final = read_final(run)
     signature = read_signature(run.directory, run.closing)
     digest, size = export_model(final, lambda _: None)

@@ -34,6 +34,7 @@ from assay.protocol.hashing import ZERO, compute_bulk_digest
 from assay.storage.files import Files, OpenFile
 from assay.storage.run_directory import RunDirectory
 from assay.storage.step_rows import MAX_ROW_BYTES
+from assay.training.events import NAME as EVENTS
 from assay.training.recorded import RecordedRun
 from assay.training.signing import read_signature
 from assay.verification.certify import export_model, read_final
@@ -162,6 +163,10 @@ class Fetcher:
             folder, _, rest = name.rpartition("/")
             if name in _OBJECTS:
                 run.write_object(_OBJECTS[name], b"".join(self._stream(name)))
+            elif name == "events":
+                run.write_object(EVENTS, b"".join(self._stream(name)))
+            elif folder == "edit":
+                run.blobs.put(b"".join(self._stream(name)))
             elif folder == "program":
                 run.write_object(f"programs/{rest}.bin", b"".join(self._stream(name)))
             elif rest == "manifest":

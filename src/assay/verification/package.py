@@ -47,6 +47,7 @@ from assay.protocol.tags import TRANSCRIPT_TREE
 from assay.storage.checkpoints import Checkpoint
 from assay.training.arrays import view_bytes
 from assay.training.data_store import open_data
+from assay.training.events import NAME as EVENTS
 from assay.training.recorded import RecordedRun
 from assay.training.relink import Relinked, relink
 from assay.training.signing import RecorderSignature
@@ -205,7 +206,19 @@ def _collect_objects(run: RecordedRun, relinked: Relinked, signature: RecorderSi
         made[f"program/{use.program.hex()}"] = encode(run.read_program(use.program))
     for evaluation in run.closing.evaluations:
         made.setdefault(f"program/{evaluation.program.hex()}", encode(run.read_program(evaluation.program)))
-    return {name: lambda data=data: data for name, data in made.items()}  # type: ignore[misc]
+    found: dict[str, Source] = {name: lambda data=data: data for name, data in made.items()}  # type: ignore[misc]
+    return found | _collect_events(run)
+
+
+def _collect_events(run: RecordedRun) -> dict[str, Source]:
+    """Return the declared events and the tensors of edits, of a run that has any (PKG-4)."""
+    if not run.events:
+        return {}
+    found: dict[str, Source] = {"events": lambda: run.directory.read_object(EVENTS)}
+    for one in run.events:
+        for record in one.records:
+            found[f"edit/{record.digest.hex()}"] = lambda digest=record.digest: run.directory.blobs.open(digest)  # type: ignore[misc]
+    return found
 
 
 def frame_rows(rows: list[StepParts]) -> bytes:

@@ -120,3 +120,44 @@ def _sum_terms(pool: int, drawn: int, false: int, corrupt: Fraction) -> int:
         if j < drawn:  # each term follows from the one before; the division leaves no rest
             term = term * (false - j) * (drawn - j) // ((j + 1) * (true - drawn + j + 1))
     return result
+
+
+def compute_corrupt_chance(sub_quorum: int, share: Fraction) -> Fraction:
+    """Return c: the chance that liars decide about one interval, where `share` of the stake lies (SEL-7).
+
+    Liars decide where they hold two thirds of the assigned stake: of the first sub-quorum, or of the larger one of the
+    second round. In the third round everybody is asked, so that less than two thirds of all stake decide nothing. The
+    chances are those of seats of equal stake that are drawn independently, added, and rounded up to a multiple of 2⁻³².
+
+    Args:
+        sub_quorum: seats of the first round q, 1 to 4096.
+        share: of lying stake f, 0 to 1, denominator up to 1000.
+
+    Raises:
+        ChanceRefused: an argument is out of range.
+    """
+    if not 1 <= sub_quorum <= MAX_SUB_QUORUM or not 0 <= share <= 1 or share.denominator > MAX_SHARE_DENOMINATOR:
+        raise ChanceRefused(
+            "a sub-quorum or a share is out of range",
+            expected=f"1 to {MAX_SUB_QUORUM} seats, a share of 0 to 1 in steps of at least 1/{MAX_SHARE_DENOMINATOR}",
+            actual=f"{sub_quorum} seats, {share}",
+        )
+    if 3 * share >= 2:
+        return Fraction(1)
+    chance = _compute_tail(sub_quorum, share) + _compute_tail(2 * sub_quorum + 1, share)
+    return min(Fraction(1), Fraction(-(-chance.numerator * MAX_DENOMINATOR // chance.denominator), MAX_DENOMINATOR))
+
+
+MAX_SUB_QUORUM: Final = 4096
+"""Largest sub-quorum of which a chance is computed (SEL-7)."""
+
+MAX_SHARE_DENOMINATOR: Final = 1000
+"""Largest denominator of an assumed share (SEL-7)."""
+
+
+def _compute_tail(seats: int, share: Fraction) -> Fraction:
+    """Return the chance that at least two thirds of the seats lie."""
+    lie, honest = share.numerator, share.denominator - share.numerator
+    needed = -(-2 * seats // 3)
+    ways = sum(comb(seats, k) * lie**k * honest ** (seats - k) for k in range(needed, seats + 1))
+    return Fraction(ways, share.denominator**seats)

@@ -41,7 +41,7 @@ SINGLE: Final = ("checkpoints", "closing", "plan", "profile", "rows", "signature
 """Blobs that every package has under these names (PKG-4)."""
 
 _NAMED = re.compile(
-    r"program/[0-9a-f]{64}|(?:train|test-[0-9a-f]{16})/(?:manifest|0|[1-9][0-9]{0,3})|state/(?:0|[1-9][0-9]{0,18})"
+    r"events|edit/[0-9a-f]{64}|program/[0-9a-f]{64}|(?:train|test-[0-9a-f]{16})/(?:manifest|0|[1-9][0-9]{0,3})|state/(?:0|[1-9][0-9]{0,18})"
 )
 _ENTRY = re.compile(r"([a-z0-9/-]{1,120})#([0-9]{6})")
 
