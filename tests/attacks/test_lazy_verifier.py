@@ -44,7 +44,7 @@ def test_a_lazy_minority_does_not_save_a_false_run():
 
 
 def test_leaked_leaves_are_as_good_as_computed_ones():
-    """Not stopped: votes look alike, computed or copied in advance; only the work digests differ by account and draw."""
+    """Not stopped: votes look alike, computed or copied beforehand; only work digests differ by account and draw."""
     world, run, crew, _ = run_with(0, (), "leaked")
     from assay.protocol.contracts.submission_keys import vote_key
     from assay.protocol.contracts.submission_records import VoteRecord
