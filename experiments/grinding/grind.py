@@ -1,4 +1,4 @@
-"""What grinding gains: a submitter, and the operator of a solo ledger, against the draw, with and without own intervals.
+"""What grinding gains: a submitter, and the operator of a solo ledger, against the draw, with and without own samples.
 
 A submitter of a run with one false interval can choose the context nonce and nothing else before the beacon is known;
 the operator knows every beacon beforehand. So the operator tries nonces until the sample misses the false interval; the
