@@ -3,11 +3,11 @@
 A ledger of a million accounts in SQLite. Transfers between accounts drawn at random are signed beforehand; then two
 threads submit them, as the threads of the HTTP door do, while the engine makes blocks: form, signature, nonce, balance,
 state tree, results, seal, one durable database transaction a block. The baseline is the bare strict signature check of
-the same transfers in one thread, before and after. At the end the database is opened again: its state must have the root
-of the last header, and the points must be all there.
+the same transfers in one thread, before and after. At the end the database is opened again: its state must have the
+root of the last header, and the points must be all there.
 
-A lone transfer, on a ledger that makes blocks on demand, is timed from `submit` to its durable block, beside the fsync of
-a 4 KiB append on the same disk.
+A lone transfer, on a ledger that makes blocks on demand, is timed from `submit` to its durable block, beside the fsync
+of a 4 KiB append on the same disk.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def make_seed(number: int) -> bytes:
 
 def prepare(folder: Path, accounts: int, transfers: int) -> Load:
     """Found a ledger of so many accounts and sign transfers between them."""
-    rng = random.Random(7)
+    rng = random.Random(7)  # noqa: S311 - a load, no secret
     signers = [get_public_key(make_seed(number)) for number in range(min(SIGNERS, accounts))]
     keys = signers + [rng.randbytes(32) for _ in range(accounts - len(signers))]
     parameters = msgspec.structs.replace(DEFAULT_PARAMETERS, max_block_transactions=BLOCK)

@@ -17,6 +17,7 @@ from typing import ClassVar, Final, Protocol
 from assay.consensus.engine import ApplicationInfo, FinalizedBlock, Proposal, QueryAnswer
 from assay.errors import InvalidTransaction, UsageError
 from assay.kernels.ledger_subtrees import find_tree_hasher
+from assay.node.cached_reader import CachedReader
 from assay.protocol.beacon import compute_beacon, verify_reveal
 from assay.protocol.blocks import (
     Block,
@@ -36,7 +37,7 @@ from assay.protocol.blocks import (
     verify_header,
 )
 from assay.protocol.contracts.account_records import Account
-from assay.protocol.contracts.accounts import FeeTooLow, Unaffordable, WrongNonce, account_key, charge
+from assay.protocol.contracts.accounts import NEW_ACCOUNT, FeeTooLow, Unaffordable, WrongNonce, account_key, charge
 from assay.protocol.encoding import decode, encode
 from assay.protocol.environment import Environment
 from assay.protocol.ledger_proofs import hash_key
@@ -94,6 +95,7 @@ class LedgerApplication:
 
     def __init__(self, store: LedgerStore) -> None:
         self._store = store
+        self._reader = CachedReader(store)
         self._lock = threading.Lock()  # between commit and query
         self._opened: dict[bytes, OpenedTransaction] = {}
         self._opening = threading.Lock()  # `open_checked` may be called from several threads
@@ -135,16 +137,20 @@ class LedgerApplication:
             raise ApplicationNotReady("there is a ledger already", actual=compute_chain_id(self._genesis).hex())
         verify_genesis(genesis)
         self._store.create(encode(genesis), compute_genesis_changes(genesis))
+        self._reader.forget()
         self._genesis, self._position = genesis, get_start(genesis)
         self._tree.rebuild()
         return self._tree.root
 
     def check_tx(self, data: bytes) -> bytes:
         """Check whether a transaction could stand in one of the next blocks; return its id."""
-        return self.open_checked(data).id
+        return self.open_checked(data)[0].id
 
-    def open_checked(self, data: bytes) -> OpenedTransaction:
-        """Check form and signature of a transaction, that its nonce is not used up and its fee affordable; return it.
+    def open_checked(self, data: bytes) -> tuple[OpenedTransaction, int]:
+        """Check form and signature of a transaction, that its nonce is not used up and its fee affordable.
+
+        Returns:
+            The transaction, and the nonce that the next one of its account must have.
 
         Raises:
             InvalidTransaction: it could not stand in a block.
@@ -155,20 +161,19 @@ class LedgerApplication:
             opened = open_transaction(self._get_position().chain_id, data, parameters.max_transaction_bytes)
             self._remember(data, opened)
         transaction = opened.transaction
-        value = self._store.get(account_key(transaction.account))
-        account = Account(0, 0) if value is None else decode(value, Account)
+        account = StateView(self._reader).read(account_key(transaction.account), Account) or NEW_ACCOUNT
         if transaction.nonce < account.nonce:
             raise WrongNonce("the nonce was used", expected=f"at least {account.nonce}", actual=transaction.nonce)
         if transaction.fee < parameters.minimum_fee:
             raise FeeTooLow("the fee is too low", expected=parameters.minimum_fee, actual=transaction.fee)
         if transaction.fee > account.balance:
             raise Unaffordable("the account cannot pay the fee", expected=transaction.fee, actual=account.balance)
-        return opened
+        return opened, account.nonce
 
     def prepare_proposal(self, candidates: Sequence[bytes]) -> tuple[bytes, ...]:
         """Return those candidates that can stand in the next block, in order, within its limits."""
         parameters = self.genesis.parameters
-        view = StateView(self._store)
+        view = StateView(self._reader)
         chosen: list[bytes] = []
         size = 0
         for data in candidates:
@@ -177,7 +182,7 @@ class LedgerApplication:
             if size + len(data) > parameters.max_block_bytes:
                 continue
             try:
-                opened = self._opened.get(data) or self.open_checked(data)
+                opened = self._opened.get(data) or self.open_checked(data)[0]
                 transaction = opened.transaction
                 charge(view, transaction.account, transaction.nonce, transaction.fee, parameters.minimum_fee)
             except InvalidTransaction:
@@ -211,7 +216,7 @@ class LedgerApplication:
         opened = [
             self._opened.get(data) or open_or_refuse(position.chain_id, data, most) for data in proposal.transactions
         ]
-        outcome = execute_block(self._store, opened, environment)
+        outcome = execute_block(self._reader, opened, environment)
         update = self._tree.compute_update(
             {hash_key(key): None if value is None else sha256(value).digest() for key, value in outcome.changes.items()}
         )
@@ -250,7 +255,12 @@ class LedgerApplication:
         if compute_transactions_root(block.transactions) != block.header.transactions:
             raise WrongRoot("the block has other transactions than its header")
         with self._lock:
-            self._store.commit(block, pending.finalized, pending.changes)
+            try:
+                self._store.commit(block, pending.finalized, pending.changes)
+            except BaseException:
+                self._reader.forget()  # somebody may have read in the midst of it
+                raise
+            self._reader.note_commit(pending.changes)
             self._tree.apply(pending.update)
             self._position = get_position(block.header)
             if self._tree.is_crowded:
@@ -263,7 +273,7 @@ class LedgerApplication:
     def query(self, key: bytes, *, prove: bool = False) -> QueryAnswer:
         """Return a value of the ledger state at the last commit; `key` begins with its contract's tag."""
         with self._lock:
-            value = self._store.get(key)
+            value = self._reader.get(key)
             proof = self._tree.prove(hash_key(key)) if prove else None
             return QueryAnswer(self._get_position().height, value, proof)
 

@@ -67,14 +67,15 @@ class Mempool:
     """What waits; safe to use from several threads.
 
     Args:
-        check: decodes a transaction, checks its signature, and whether the state permits it; raises InvalidTransaction.
+        check: decodes a transaction, checks its signature, and whether the state permits it; returns it, and the nonce
+            that the next transaction of its account must have; raises InvalidTransaction.
         get_nonce: the nonce that the next transaction of an account must have, as of the last block.
         limits: the bounds.
     """
 
     def __init__(
         self,
-        check: Callable[[bytes], OpenedTransaction],
+        check: Callable[[bytes], tuple[OpenedTransaction, int]],
         get_nonce: Callable[[bytes], int],
         limits: MempoolLimits | None = None,
     ) -> None:
@@ -102,9 +103,12 @@ class Mempool:
         """
         if len(self._waiting) >= self._limits.transactions or self._bytes + len(data) > self._limits.total_bytes:
             raise MempoolFull("too many transactions wait", next_step="send it again a little later")
-        opened = self._check(data)  # outside the lock: the signature takes most of the time
+        settled = self._settled
+        opened, least = self._check(data)  # outside the lock: the signature takes most of the time
         account, nonce = opened.transaction.account, opened.transaction.nonce
         with self._guard:
+            if settled != self._settled:  # a block came in between
+                least = self._get_nonce(account)
             own = self._accounts.get(account, {})
             if opened.id in self._waiting or nonce in own:
                 raise AlreadyWaiting("a transaction with this nonce waits already", actual=nonce)
@@ -112,7 +116,6 @@ class Mempool:
                 raise MempoolFull(
                     "too many transactions of this account wait", expected=f"at most {self._limits.per_account}"
                 )
-            least = self._get_nonce(account)
             if not least <= nonce < least + self._limits.per_account:
                 raise NonceTooFar(
                     "the nonce is not one of the next",
@@ -149,22 +152,26 @@ class Mempool:
         return found
 
     def settle(self, block: Block) -> None:
-        """Forget what stands in a committed block, what it made stale, and what waited too long."""
+        """Forget what stands in a committed block, what that made stale, and what waited too long."""
         standing = set(block.transactions)
         with self._guard:
             self._settled += 1
-            gone = [
-                waiting
-                for waiting in self._waiting.values()
-                if waiting.data in standing or waiting.until <= self._settled
-            ]
-            touched = {waiting.account for waiting in gone}
-            for account in touched:
-                least = self._get_nonce(account)
-                own = self._accounts.get(account, {})
-                gone += [self._waiting[identity] for nonce, identity in own.items() if nonce < least]
+            gone = []
+            for waiting in self._waiting.values():
+                if waiting.data in standing:
+                    gone.append(waiting)
+                    gone += self._find_stale(waiting)
+                elif waiting.until <= self._settled:
+                    gone.append(waiting)
             for waiting in gone:
                 self._forget(waiting)
+
+    def _find_stale(self, done: _Waiting) -> list[_Waiting]:
+        """Return what its account has waiting with smaller nonces than a transaction that stands in a block."""
+        own = self._accounts[done.account]
+        if len(own) == 1:
+            return []
+        return [self._waiting[identity] for nonce, identity in own.items() if nonce < done.nonce]
 
     def _forget(self, waiting: _Waiting) -> None:
         if self._waiting.pop(waiting.id, None) is None:

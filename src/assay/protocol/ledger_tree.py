@@ -21,7 +21,7 @@ from assay.protocol.ledger_proofs import EMPTY, PATH_BITS, OtherLeaf, StateProof
 Leaf = tuple[bytes, bytes]
 """Path and value hash, 32 bytes each."""
 
-LEAVES_PER_SUBTREE: Final = 4
+LEAVES_PER_SUBTREE: Final = 2
 """How many leaves a subtree below the cut has in the mean, when the tree is built."""
 
 CROWDED: Final = 32

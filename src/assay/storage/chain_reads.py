@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from assay.protocol.ledger_proofs import PATH_BITS
-from assay.storage.database import database_errors
+from assay.storage.database import classify_database_error
 
 _MAX_LISTED: Final = 10_000
 
@@ -111,15 +111,19 @@ class ChainReads:
 
     def _value(self, query: str, key: object) -> bytes | None:
         row = self._one(query, key)
-        return None if row is None else bytes(row[0])
+        return None if row is None else row[0]
 
     def _one(self, query: str, *arguments: object) -> Any:
-        with database_errors(self._path):
+        try:  # a context manager would cost as much as the query
             return self._connection.execute(query, arguments).fetchone()
+        except sqlite3.Error as error:
+            raise classify_database_error(error, self._path) from error
 
-    def _all(self, query: str, *arguments: object) -> list[Any]:
-        with database_errors(self._path):
+    def _all(self, query: str, *arguments: object) -> Any:
+        try:
             return self._connection.execute(query, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise classify_database_error(error, self._path) from error
 
 
 def to_prefix(identity: bytes) -> int:

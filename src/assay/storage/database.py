@@ -47,10 +47,11 @@ def database_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _classify(error, path) from error
+        raise classify_database_error(error, path) from error
 
 
-def _classify(error: sqlite3.Error, path: Path) -> StorageError:
+def classify_database_error(error: sqlite3.Error, path: Path) -> StorageError:
+    """Return the typed error for what SQLite said about `path`."""
     primary = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     said = f"{error} ({getattr(error, 'sqlite_errorname', None) or type(error).__name__})"
     match primary:
