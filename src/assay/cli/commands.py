@@ -33,6 +33,10 @@ COMMANDS = {
     "run": Command("assay.cli.run", "recorded runs: list, show, verify, audit, report, weights, export, submit"),
     "verify": Command("assay.cli.verify", "check a training certificate, and a model file against it"),
     "diff": Command("assay.cli.diff", "why two runs differ: the first difference, named, in milliseconds"),
+    "doctor": Command(
+        "assay.cli.doctor", "reproducible, resume-safe, replayable? what stands in the way, with its line"
+    ),
+    "estimate": Command("assay.cli.estimate", "what recording a script costs: time and disk"),
     "lock": Command("assay.cli.lock", "put what a short run must give again into one file, to be committed"),
     "check": Command("assay.cli.check", "whether a run gives again what a lock holds; for CI"),
     "data": Command("assay.cli.data", "samples of a run: prove that one is in it or is not, duplicates, overlap"),
