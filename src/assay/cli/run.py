@@ -1,4 +1,4 @@
-"""`assay run list|show|verify|audit|report|weights|export|submit|status|watch|certify`: recorded runs."""
+"""`assay run list|show|verify|audit|report|weights|export|prune|submit|status|watch|certify`: recorded runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import ClassVar
 
-from assay.cli import run_submit, run_weights
+from assay.cli import run_prune, run_submit, run_weights
 from assay.cli.commands import add_json, add_verbs
 from assay.cli.meter import Meter
 from assay.cli.output import print_json, print_line, print_strong
@@ -33,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "report": "write a report of a run as one HTML file that needs nothing else",
             "weights": "measure how the weights changed between stored states, and flag what stands out",
             "export": "write the trained model as a canonical safetensors file",
+            "prune": "drop stored states or data of a finished run, and say what stays provable",
             "submit": "commit to a run on a ledger, with a bond, and upload what its verifiers need",
             "status": "say how far a submission has come",
             "watch": "follow a submission until its verdict is final",
@@ -45,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_audit(verbs["audit"])
     _configure_report(verbs["report"])
     run_weights.configure(verbs["weights"])
+    run_prune.configure(verbs["prune"])
     run_submit.configure(verbs)
     verbs["export"].add_argument("--out", type=Path, metavar="FILE", help="default: the run's name with .safetensors")
     for child in verbs.values():
@@ -96,6 +98,8 @@ def execute(arguments: argparse.Namespace) -> int:
         return report(arguments)
     if arguments.verb == "weights":
         return run_weights.weights(arguments)
+    if arguments.verb == "prune":
+        return run_prune.prune(arguments)
     if arguments.verb in {"submit", "status", "watch", "certify"}:
         return run_submit.execute(arguments)
     verbs = {"list": _list, "show": _show, "verify": _verify, "export": _export}

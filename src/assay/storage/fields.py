@@ -101,6 +101,20 @@ class FieldStore:
         self._views[name] = (digest, view)
         return view
 
+    def remove_all(self) -> None:
+        """Delete all arrays; whoever opens one afterwards is told that it is missing.
+
+        Raises:
+            NotWritable: the run was opened for reading.
+            StorageError: the disk failed; some may be gone.
+        """
+        refuse_unless(self.writable, self._folder)
+        self._views.clear()
+        for name in self._files.list_names(self._folder):
+            if _NAME.fullmatch(name.removesuffix(".bin")) and name.endswith(".bin"):
+                self._files.unlink(self._folder / name)
+        self._files.fsync_dir(self._folder)
+
     def _get_path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise UnsafePath(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,18 @@ class EditTooLarge(UsageError):
     code: ClassVar[str] = "edit.too-large"
 
 
+class ObjectHome(Protocol):
+    """What events are read from: a run, however it was opened."""
+
+    def has_object(self, name: str) -> bool:
+        """Return whether an object of this name is stored."""
+        ...
+
+    def read_object(self, name: str) -> bytes:
+        """Return the bytes of an object."""
+        ...
+
+
 class StoredEvent(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
     """An event and, of an edit, the records of the changed tensors; their bytes are blobs of the run."""
 
@@ -61,7 +73,7 @@ class EventList(Record, frozen=True, array_like=True, forbid_unknown_fields=True
     events: tuple[StoredEvent, ...]
 
 
-def read_events(run: RunDirectory) -> tuple[StoredEvent, ...]:
+def read_events(run: ObjectHome) -> tuple[StoredEvent, ...]:
     """Return the events of a run, each checked by itself and all in order.
 
     Raises:

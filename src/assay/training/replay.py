@@ -232,10 +232,7 @@ class Replayer:
         if len(scalars) != program.scalars:
             raise StepImpossible(step, ("scalars",))
         key = derive_key(self.run.plan.seed, STEP, step)
-        declared = self.run.get_events(step - 1)
-        for one in declared:
-            if one.edit is not None:
-                self._apply(one, one.edit)
+        declared = self.apply_events(step)
         results = self.backend.run(program, batch.arrays, scalars, key)
         return StepLeaf(
             version=0,
@@ -249,6 +246,14 @@ class Replayer:
             loss=compute_losses(results)[0],
             events=compute_events_digest([one.event for one in declared]),
         )
+
+    def apply_events(self, step: int) -> Sequence[StoredEvent]:
+        """Apply the edits that were declared before a step to the present state; return all its events."""
+        declared = self.run.get_events(step - 1)
+        for one in declared:
+            if one.edit is not None:
+                self._apply(one, one.edit)
+        return declared
 
     def _apply(self, one: StoredEvent, edit: Edit) -> None:
         """Put the tensors of an edit into the state, and find the norm of the change (TRN-11)."""

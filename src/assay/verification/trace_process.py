@@ -17,7 +17,6 @@ import numpy as np
 from assay.errors import AssayError
 from assay.protocol.evidence.plan import InitialisedStart
 from assay.protocol.evidence.randomness import STEP, derive_key
-from assay.training.batches import compute_losses
 from assay.training.pytorch.backend import TorchBackend
 from assay.training.pytorch.operator_trace import trace_step
 from assay.training.pytorch.profile import apply_profile, tune_allocator
@@ -50,15 +49,9 @@ class Tracer:
         found = []
         for step in range(base + 1, last + 1):
             row = self.run.rows[step - 1]
-            batch = self.replayer.feed.get_batch(step)
-            scalars = np.frombuffer(row.scalars, "<f8").tolist()
-            key = derive_key(self.run.plan.seed, STEP, step)
-            results = self.backend.run(self.run.read_program(row.leaf.program), batch.arrays, scalars, key)
-            loss, _ = compute_losses(results)
+            own = self.replayer.carry_out(row, row.leaf.previous)
             root = self.backend.compute_roots().state_root
-            claimed = self.run.get_claimed_root(step)
-            same = loss == row.leaf.loss and claimed in {None, root}
-            found.append(Walked(step, root.hex(), loss.hex(), same))
+            found.append(Walked(step, root.hex(), own.loss.hex(), own == row.leaf))
         return found
 
     def trace(self, base: int, step: int, keep: tuple[int, int] | None) -> Reply:
@@ -68,6 +61,7 @@ class Tracer:
         else:
             self.replayer.load(base)
         row = self.run.rows[step - 1]
+        self.replayer.apply_events(step)
         program = self.run.read_program(row.leaf.program)
         batch = self.replayer.feed.get_batch(step).arrays
         scalars = np.frombuffer(row.scalars, "<f8").tolist()

@@ -26,6 +26,13 @@ def change_all(inputs, labels):
     inputs += 0.01
 
 
+def edit_weights(net, optimizer, run):
+    """Halve the weights before step 5, declared."""
+    if run.step_number == 4:
+        with run.edit("halve"), torch.no_grad():
+            net[0].weight.mul_(0.5)
+
+
 def swap_samples(inputs, labels):
     """Exchange two samples."""
     for field in (inputs, labels):
@@ -43,6 +50,7 @@ CAUSES = {
     "more dropout": ({"dropout": 0.3}, "program", "dropout", 1),
     "no shuffling": ({"shuffle": False}, "order", "order function", 1),
     "noise on the batch": ({"noise": 0.1}, "program", "augmentation", 1),
+    "a declared edit": ({"each": edit_weights}, "edit", "declared edit", 5),
     "another optimizer": ({"adam": True}, "program", "optimizer", 1),
     "one sample": ({"change": change_sample}, "data", "one sample", 4),
     "one label": ({"change": change_label}, "data", "one label", 3),

@@ -8,11 +8,13 @@ from contextlib import suppress
 import numpy as np
 
 from assay.errors import AssayError
+from assay.protocol.encoding import bits_to_float
 from assay.protocol.evidence.order import count_batches, locate_step
 from assay.training.compare.findings import CAUSE, FOLLOWS, Finding
 from assay.training.compare.programs import compare_programs
 from assay.training.compare.roles import OTHER, find_roles, read_settings
 from assay.training.compare.side import Side, SideRow
+from assay.training.events import StoredEvent, read_events
 
 _MOST = 8
 
@@ -36,7 +38,7 @@ def find_inputs(a: Side, b: Side, rows: tuple[SideRow, SideRow], parts: tuple[st
     if "scalars" in parts:
         found.append(_find_scalars(a, b, rows, follows="program" in parts))
     if "events" in parts:
-        found.append(_find_events(rows))
+        found.append(_find_events(a, b, rows))
     return found
 
 
@@ -167,12 +169,34 @@ def _choose_name(
     return OTHER, (differing or places)[0]
 
 
-def _find_events(rows: tuple[SideRow, SideRow]) -> Finding:
+def _find_events(a: Side, b: Side, rows: tuple[SideRow, SideRow]) -> Finding:
     step = rows[0].parts.step
     shown = ["none" if not row.parts.events else row.parts.events.hex()[:16] for row in rows]
-    with_event = "A" if shown[1] == "none" else "B" if shown[0] == "none" else "both, not the same"
-    text = f"a declared event (an edit of the state) stands at step {step} in {with_event}"
-    return Finding("edit", "declared event", CAUSE, step, text, shown[0], shown[1])
+    where = "A" if shown[1] == "none" else "B" if shown[0] == "none" else "both, not the same"
+    stored = [*_list_events(a, rows[0]), *_list_events(b, rows[1])]
+    kind = stored[0][0] if stored else "event"
+    text = f"a declared {kind} stands before step {step} in {where}"
+    return Finding("edit", f"declared {kind}", CAUSE, step, text, shown[0], shown[1], tuple(line for _, line in stored))
+
+
+def _list_events(side: Side, row: SideRow) -> list[tuple[str, str]]:
+    """Return kind and description of the events that a row holds, as far as they can be read."""
+    if not row.parts.events:
+        return []
+    with suppress(AssayError):
+        return [
+            (one.event.kind, f"{side.label}: {one.event.kind}, {one.event.reason!r}{_show_edit(one)}")
+            for one in read_events(side)
+            if one.event.step == row.parts.step - 1
+        ]
+    return []
+
+
+def _show_edit(one: StoredEvent) -> str:
+    if one.edit is None:
+        return ""
+    names = ", ".join(record.name for record in one.records[:4])
+    return f"; norm {bits_to_float(one.edit.norm):.6g}, tensors {names}"
 
 
 def find_outputs(rows: tuple[SideRow, SideRow], parts: tuple[str, ...], *, cause: bool) -> Finding:

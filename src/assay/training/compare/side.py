@@ -91,7 +91,7 @@ class Side:
         self._files = Files()
         check_format(self._files, self.path)
         self.fields = FieldStore(self._files, self.path / "data", writable=False)
-        if not self._has("plan.bin") or not self._has("start.bin"):
+        if not self.has_object("plan.bin") or not self.has_object("start.bin"):
             raise NothingToCompare(f"{path} was opened for recording but no step was taken yet")
         self.plan = decode(self.read_object("plan.bin"), Plan)
         verify_plan(self.plan)
@@ -113,7 +113,8 @@ class Side:
         """Let go of the log."""
         del self.log
 
-    def _has(self, name: str) -> bool:
+    def has_object(self, name: str) -> bool:
+        """Return whether an object of this name is stored."""
         return self._files.get_kind(self.path / name) == "file"
 
     def read_object(self, name: str) -> bytes:
@@ -123,7 +124,7 @@ class Side:
     @cached_property
     def closing(self) -> ClosingRecord | None:
         """The closing record, or None while the run is in progress."""
-        if not self._has("closing.bin"):
+        if not self.has_object("closing.bin"):
             return None
         closing = decode(self.read_object("closing.bin"), ClosingRecord)
         verify_closing_record(self.plan, closing)
@@ -150,7 +151,7 @@ class Side:
         """The programs in order of first use; rows name them by index."""
         if self.closing is not None:
             return self.closing.programs
-        if not self._has("programs.bin"):
+        if not self.has_object("programs.bin"):
             return ()
         return decode(self.read_object("programs.bin"), ProgramList).uses
 
