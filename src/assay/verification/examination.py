@@ -154,6 +154,8 @@ class _Recorded:
     def _resume(self, script: Script, blockers: list[Blocker]) -> Goal:
         folder = self.folder / "resumed"
         self.trials.run("recorded", folder, kill_at=self.trials.steps // 2 + 2)
+        if not _has_states(folder):
+            return Goal(RESUME_SAFE, NOT_TRIED, "no state was stored before the run was killed")
         again = self.trials.run("recorded", folder)
         if again.refusal:
             blockers.append(
@@ -202,6 +204,14 @@ def _make_refused(script: Script, report: Report) -> Blocker:
         file, line, reason = place["file"], int(place["line"]), place["reason"]
         file = script.path if Path(file).resolve() == Path(script.path).resolve() else file
     return Blocker(REPLAYABLE, report.code, file, line, reason, report.next_step or "see the message")
+
+
+def _has_states(folder: Path) -> bool:
+    """Return whether a run that was killed has a stored state after its start to go on from."""
+    try:
+        return any(step > 0 for step in Side(folder).checkpoints.list_steps())
+    except AssayError:
+        return False
 
 
 class _Plain:

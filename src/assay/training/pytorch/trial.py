@@ -159,7 +159,7 @@ class Trial:
         @functools.wraps(decorate)
         def decorate_here(run: session.Run, *args: Any, **kwargs: Any) -> Any:
             inner = decorate(run, *args, **kwargs)
-            return lambda body: trial._count(inner(body), lambda: run.step_number)
+            return lambda body: trial._count(inner(body), run)
 
         def epochs_here(run: session.Run, count: int) -> Any:
             loader = run._loader
@@ -169,12 +169,13 @@ class Trial:
         patched: Any = session.Run
         patched.__init__, patched.step, patched.epochs = make_here, decorate_here, epochs_here
 
-    def _count(self, function: Callable[..., Any], get_step: Callable[[], int]) -> Callable[..., Any]:
+    def _count(self, function: Callable[..., Any], run: session.Run) -> Callable[..., Any]:
         @functools.wraps(function)
         def counted(*args: Any, **kwargs: Any) -> Any:
-            if get_step() >= self.steps:
+            if run.step_number >= self.steps:
                 raise _EnoughError
-            if self.kill_at and get_step() + 1 >= self.kill_at:
+            if self.kill_at and run.step_number + 1 >= self.kill_at:
+                run.sync()  # a trial is so short that its states would not have reached the disk
                 os._exit(9)
             result = function(*args, **kwargs)
             self._note_time()
