@@ -26,6 +26,11 @@ API_MODULES = {
     "Program": "assay.protocol.evidence.program",
     "Model state": "assay.protocol.evidence.model_state",
     "Transcript": "assay.protocol.evidence.transcript",
+    "Transactions of a ledger": "assay.protocol.transactions",
+    "Blocks of a ledger": "assay.protocol.blocks",
+    "Proofs of a ledger's state": "assay.protocol.ledger_proofs",
+    "Draw": "assay.protocol.evidence.draw",
+    "Engine and application": "assay.consensus.engine",
 }
 """Modules that other programs build on, beside the names of `assay` itself."""
 

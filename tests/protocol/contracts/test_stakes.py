@@ -70,8 +70,23 @@ def test_the_list_is_sorted_and_bounded(world):
     assert len(accounts) == 3
     assert_refused(world, OTHERS[2], DepositStake(MINIMUM), TooManyVerifiers)
     assert_done(world, OTHERS[2], DepositStake(MINIMUM - 1))
+    assert_refused(world, OTHERS[2], DepositStake(1), TooManyVerifiers)
     assert_done(world, ALICE, DepositStake(5))
     assert {seat.account: seat.stake for seat in get_verifiers(world)}[ALICE.account] == MINIMUM + 5
+
+
+def test_a_full_list_gives_way_to_more_stake(world):
+    """STK-2: the smallest loses its place and not its stake, of equal ones the last; a deposit brings it back."""
+    for actor, amount in ((ALICE, MINIMUM + 9), (OTHERS[0], MINIMUM), (OTHERS[1], MINIMUM)):
+        assert_done(world, actor, DepositStake(amount))
+    assert_done(world, OTHERS[2], DepositStake(MINIMUM + 1))
+    lost = max(OTHERS[:2], key=lambda actor: actor.account)
+    kept = min(OTHERS[:2], key=lambda actor: actor.account)
+    assert {seat.account for seat in get_verifiers(world)} == {ALICE.account, kept.account, OTHERS[2].account}
+    assert get_stake(world, lost) == Stake(MINIMUM, ())
+    assert_done(world, lost, DepositStake(1))
+    assert {seat.account for seat in get_verifiers(world)} == {ALICE.account, lost.account, OTHERS[2].account}
+    verify_conserved(world.store.values)
 
 
 @pytest.mark.parametrize("amount", [0, -1, 2**63])

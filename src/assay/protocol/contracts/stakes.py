@@ -41,7 +41,7 @@ class StakeTooLow(InvalidTransaction):
 
 
 class TooManyVerifiers(InvalidTransaction):
-    """One verifier more than the ledger can have."""
+    """A deposit that is too small for a place on a full list of verifiers."""
 
     code: ClassVar[str] = "stake.too-many-verifiers"
 
@@ -96,7 +96,7 @@ def apply_deposit(view: StateView, environment: Environment, sender: bytes, body
     Raises:
         AmountOutOfRange: less than 1 point.
         Unaffordable: the account has fewer.
-        TooManyVerifiers: there is no place for another verifier.
+        TooManyVerifiers: the list is full, and nobody on it has less.
     """
     verify_amount(body.amount, "a deposit", 1)
     debit(view, sender, body.amount, "deposit")
@@ -188,8 +188,25 @@ def _set_stake(view: StateView, parameters: Parameters, account: bytes, stake: S
         return
     after = seats[place + 1 :] if is_listed else seats[place:]
     if stake.bonded >= rules.minimum_stake:
-        if not is_listed and len(seats) >= rules.max_verifiers:
-            raise TooManyVerifiers("there is no place for another verifier", expected=f"at most {rules.max_verifiers}")
-        view.write(VERIFIERS_KEY, VerifierList((*seats[:place], Seat(account, stake.bonded), *after)))
+        listed = (*seats[:place], Seat(account, stake.bonded), *after)
+        if len(listed) > rules.max_verifiers:
+            listed = _drop_smallest(listed, account)
+        view.write(VERIFIERS_KEY, VerifierList(listed))
     elif is_listed:
         view.write(VERIFIERS_KEY, VerifierList((*seats[:place], *after)))
+
+
+def _drop_smallest(seats: tuple[Seat, ...], newcomer: bytes) -> tuple[Seat, ...]:
+    """Return a full list with room for a newcomer: the smallest stake goes, so many small ones cannot take all places.
+
+    Raises:
+        TooManyVerifiers: the newcomer has no more at stake than anybody on the list.
+    """
+    least = min(seat.stake for seat in seats if seat.account != newcomer)
+    bonded = next(seat.stake for seat in seats if seat.account == newcomer)
+    if bonded <= least:
+        raise TooManyVerifiers(
+            "the list of verifiers is full", expected=f"more than {least} points at stake", actual=bonded
+        )
+    last = max(place for place, seat in enumerate(seats) if seat.stake == least and seat.account != newcomer)
+    return (*seats[:last], *seats[last + 1 :])
