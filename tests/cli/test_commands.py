@@ -71,7 +71,7 @@ def test_trust_and_key_from_the_command_line(home, capsys):
     assert main(["trust", "add", "My auditor", key]) == 0
     assert main(["trust", "list", "--json"]) == 0
     shown = capsys.readouterr().out
-    assert json.loads(shown.splitlines()[-1]) == {"keys": {"My auditor": key}}
+    assert json.loads(shown.splitlines()[-1]) == {"keys": {"My auditor": key}, "anchors": {}}
     assert main(["trust", "remove", "My auditor"]) == 0
     assert main(["trust", "remove", "My auditor"]) == 2
     assert main(["key", "new", "auditor", "--json"]) == 2

@@ -231,7 +231,9 @@ def test_an_interrupted_audit_goes_on(run, home, ending, capsys):
     slow = run.parent / "slow"
     slow.mkdir()
     (slow / "sitecustomize.py").write_text(SLOW)  # workers that take their time
-    process = call("audit", run, "--workers", "2", env=os.environ | {"PYTHONPATH": str(slow)})
+    process = call(
+        "audit", run, "--workers", "2", env=os.environ | {"PYTHONPATH": os.pathsep.join([str(slow), *sys.path])}
+    )
     wait_for_findings(home, 4)
     assert runs.find_workers(run)
     process.send_signal(ending)

@@ -70,7 +70,9 @@ def _add(arguments: argparse.Namespace) -> int:
     from assay.storage.trust_store import add_trust, parse_key
 
     if (arguments.key is None) == (arguments.anchor is None):
-        raise TrustWhat("say what to trust", expected="a public key, or --anchor FILE")
+        raise TrustWhat(
+            "say what to trust", expected="a public key, or --anchor FILE", next_step="assay trust add --help"
+        )
     if arguments.anchor is not None:
         chain_id = add_anchor(arguments.name, read_genesis_file(arguments.anchor))
         return _tell(arguments, "added", "chain", chain_id)
