@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 NAME ?=
+ARGS ?=
 WORKERS ?= auto
 
 BIN := $(VENV)/bin
@@ -14,7 +15,7 @@ BASE := $(VENV)/.assay-base
 DEV := $(VENV)/.assay-dev
 DOCS := $(VENV)/.assay-docs
 
-.PHONY: help install install-dev native sanitize demo test lint docs bench vectors wheel torture clean browser
+.PHONY: help install install-dev native sanitize demo test lint docs bench experiment vectors wheel torture clean browser
 
 help:
 	@echo "make demo      install into $(VENV), record, audit, tamper, certify and verify two models"
@@ -24,6 +25,7 @@ help:
 	@echo "make lint      ruff, mypy --strict, import contracts"
 	@echo "make docs      build the documentation into site/, any warning is an error"
 	@echo "make bench     run every benchmark; NAME=record runs one; each prints one JSON object last"
+	@echo "make experiment NAME=table2: run an experiment of a paper, ours beside the paper's; ARGS=--tiny takes seconds"
 	@echo "make vectors   write the test vectors again"
 	@echo "make wheel     build the wheel, install it alone and use it"
 	@echo "make torture   the long versions: 100 kills, 10,000,000 mutated inputs"
@@ -89,6 +91,9 @@ ifeq ($(NAME),)
 else
 	PYTHONPATH=. $(BIN)/python benchmarks/$(NAME).py
 endif
+
+experiment: $(DEV) native
+	PYTHONPATH=. $(BIN)/python experiments/$(NAME)/run.py $(ARGS)
 
 vectors: $(DEV)
 	@for file in tools/*_vectors.py; do \

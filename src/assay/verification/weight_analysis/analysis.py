@@ -12,14 +12,14 @@ from itertools import pairwise
 from typing import ClassVar
 
 from assay.errors import Unproven
-from assay.verification.weight_analysis.detection import Detection, detect
+from assay.verification.weight_analysis.detection import Detection, detect, find_judged, find_usual
 from assay.verification.weight_analysis.measures import DEFAULT_MEASURE, Measures, compute_measures
 from assay.verification.weight_analysis.pairs import compare_pair, compute_total, match_tensors
 from assay.verification.weight_analysis.records import IntervalChange, LayerChange, WeightAnalysis
 from assay.verification.weight_analysis.returns import GetCosine, compute_cosine
 from assay.verification.weight_analysis.sources import WeightSource
 from assay.verification.weight_analysis.sums import Sums
-from assay.verification.weight_analysis.thresholds import Threshold
+from assay.verification.weight_analysis.thresholds import Threshold, compute_scores
 
 OpenState = Callable[[int], AbstractContextManager[WeightSource]]
 """Opens the state of a step."""
@@ -146,7 +146,10 @@ def _analyse_layers(
     measure: str,
     threshold: Threshold,
 ) -> tuple[LayerChange, ...]:
-    """Return each module that has tensors of its own: `0/layers.3` of `0/layers.3.weight` and `0/layers.3.bias`."""
+    """Return each module that has tensors of its own: `0/layers.3` of `0/layers.3.weight` and `0/layers.3.bias`.
+
+    A layer's scores are those of a first round: for a look, not for flags.
+    """
     members: dict[str, list[str]] = {}
     for name in counts:
         members.setdefault(name.rpartition(".")[0] or name, []).append(name)
@@ -154,6 +157,6 @@ def _analyse_layers(
     for layer, names in sorted(members.items(), key=lambda item: item[0].encode()):
         measures = [compute_measures(compute_total({name: pair[name] for name in names})) for pair in sums]
         values = [one.get(measure) or 0.0 for one in measures]
-        scores = detect(values, lengths, threshold, None).scores
+        scores = compute_scores(values, threshold, find_judged(lengths), find_usual(lengths)).scores
         layers.append(LayerChange(layer, sum(counts[name] for name in names), tuple(measures), tuple(scores)))
     return tuple(layers)

@@ -48,6 +48,11 @@ def find_judged(lengths: Sequence[int]) -> list[bool]:
     return [number >= WARM_UP and length == usual for number, length in enumerate(lengths)]
 
 
+def find_usual(lengths: Sequence[int]) -> list[bool]:
+    """Return which intervals stand for ordinary training at first: the judged ones and the first `WARM_UP` (WGT-12)."""
+    return [number < WARM_UP or is_judged for number, is_judged in enumerate(find_judged(lengths))]
+
+
 def detect(
     values: Sequence[float], lengths: Sequence[int], threshold: Threshold, get_cosine: GetCosine | None
 ) -> Detection:
@@ -63,7 +68,7 @@ def detect(
         TooFewIntervals: see `compute_scores`.
     """
     judged = find_judged(lengths)
-    usual = [number < WARM_UP or is_judged for number, is_judged in enumerate(judged)]
+    usual = find_usual(lengths)
     usable = usual
     for _ in range(MOST_ROUNDS):
         found = compute_scores(values, threshold, judged, usable)
