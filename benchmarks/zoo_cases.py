@@ -182,13 +182,13 @@ MODELS = (
 )  # fmt: skip
 
 
-def gan_optimizers(net: zoo_models.Gan) -> Sequence[torch.optim.Optimizer]:
+def gan_optimizers(net: nn.Module) -> Sequence[torch.optim.Optimizer]:
     """Adam for each side."""
     sides = (net.generator, net.discriminator)
     return [torch.optim.Adam(side.parameters(), lr=2e-3, betas=(0.5, 0.99)) for side in sides]
 
 
-def gan_step(net: zoo_models.Gan, first: torch.optim.Optimizer, second: torch.optim.Optimizer) -> Step:
+def gan_step(net: nn.Module, first: torch.optim.Optimizer, second: torch.optim.Optimizer) -> Step:
     """One update of the discriminator, one of the generator."""
 
     def step(batch: Batch) -> torch.Tensor:
@@ -276,6 +276,7 @@ def penalised_step(net: nn.Module, optimizer: torch.optim.Optimizer) -> Step:
 
 STEPS = (
     Case("gan adam", zoo_models.Gan, gan_optimizers, step=gan_step),
+    Case("convolutional gan adam", zoo_models.ConvolutionalGan, gan_optimizers, step=gan_step),
     Case("mlp accumulating clip value", make_mlp, sgd(momentum=0.9), step=accumulating_step),
     Case("mean teacher adam", Averaged, lambda net: torch.optim.Adam(net.net.parameters()), step=averaging_step),
     Case("gradient penalty sgd", make_mlp, sgd(momentum=0.9), step=penalised_step),

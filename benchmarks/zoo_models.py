@@ -164,6 +164,23 @@ class Gan(nn.Module):
         )
 
 
+class ConvolutionalGan(nn.Module):
+    """The same of convolutions."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.generator = nn.Sequential(
+            nn.Linear(8, 2 * width * 16), nn.Unflatten(1, (2 * width, 4, 4)), nn.BatchNorm2d(2 * width), nn.ReLU(),
+            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, 1, 3, padding=1), nn.Sigmoid(), nn.Flatten(),
+        )  # fmt: skip
+        self.discriminator = nn.Sequential(
+            nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, width, 3, padding=1), nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.LeakyReLU(0.2), nn.Dropout(0.3), nn.Flatten(),
+            nn.Linear(2 * width * 16, 1),
+        )  # fmt: skip
+
+
 class Bag(nn.Module):
     """The mean of the embeddings of all characters, gathered and averaged."""
 
