@@ -7,7 +7,7 @@ Source: `spec/transcript.md`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,14 +16,21 @@ from typing import ClassVar
 from assay.errors import Refuted, UsageError
 from assay.protocol.encoding import decode
 from assay.protocol.evidence.events import commit_events, compute_events_digest
-from assay.protocol.evidence.model_state import compute_state_root
+from assay.protocol.evidence.model_state import (
+    AliasTable,
+    TensorRecord,
+    compute_first_model_root,
+    compute_state_root,
+)
 from assay.protocol.evidence.model_state_rules import verify_records
 from assay.protocol.evidence.operators import OPERATORS
 from assay.protocol.evidence.plan import (
+    CertifiedStart,
     ClosingRecord,
     Plan,
     Profile,
     ProgramUse,
+    Start,
     compute_plan_id,
     compute_profile_id,
 )
@@ -60,6 +67,23 @@ class Row:
     scalars: bytes
 
 
+def verify_parent(start: Start, records: Sequence[TensorRecord], aliases: AliasTable) -> None:
+    """Check that the first model of a start is the one that a certified start names (PLN-17).
+
+    Raises:
+        RunContradicts: it has another model root.
+    """
+    if not isinstance(start, CertifiedStart):
+        return
+    root = compute_first_model_root(records, aliases)
+    if root != start.model_root:
+        raise RunContradicts(
+            "the first model of the start is not the certified one",
+            expected=start.model_root.hex(),
+            actual=root.hex(),
+        )
+
+
 class RecordedRun:
     """A run opened for reading.
 
@@ -89,6 +113,7 @@ class RecordedRun:
         verify_records(self.start.records, self.start.aliases)
         if compute_state_root(self.start.records, self.start.aliases) != self.start.state_root:
             raise RunContradicts("the start root is not that of the start's records")
+        verify_parent(self.plan.start, self.start.records, self.start.aliases)
 
     def close(self) -> None:
         """Let go of the files."""

@@ -74,3 +74,9 @@ def join_roots(model_root: bytes, rest_root: bytes) -> bytes:
 def compute_state_root(records: Sequence[TensorRecord], aliases: AliasTable) -> bytes:
     """Return the state root; `records` sorted by `sort_key`."""
     return join_roots(compute_model_root(records, aliases), compute_rest_root(records))
+
+
+def compute_first_model_root(records: Sequence[TensorRecord], aliases: AliasTable) -> bytes:
+    """Return the model root over the first of several models alone (PLN-17); `records` sorted."""
+    own = tuple(alias for alias in aliases.aliases if alias.name.startswith("0/") and alias.target.startswith("0/"))
+    return compute_model_root([record for record in records if record.name.startswith("0/")], AliasTable(own))

@@ -114,11 +114,11 @@ class StepCapture:
         entries, _ = layout.list_state(self.models, self.optimizers)
         start = [entry.tensor.detach().clone() for entry in entries]
         try:
-            with watch_python_randomness(), watch_side_effects(guards):
+            with watch_python_randomness(guards.found.contexts), watch_side_effects(guards):
                 first = self._record(entries, batch, rebuild, key)
             after = Snapshot.take(self.models, self.optimizers)
             before.restore(gradients=False)
-            with watch_python_randomness(), watch_side_effects(guards):
+            with watch_python_randomness(guards.found.contexts), watch_side_effects(guards):
                 second = self._record(entries, roll_batch(batch), rebuild, ALTERNATIVE_KEY)
             before.restore()
             captured = self._build(entries, start, batch, first, second, structure, row)

@@ -6,6 +6,7 @@ Source: `docs/explanation/recording.md`.
 from __future__ import annotations
 
 import argparse
+import contextvars
 import ctypes
 import datetime as dt
 import decimal
@@ -66,7 +67,7 @@ _UNCHANGING = (
     dt.date, dt.time, dt.timedelta, dt.tzinfo, decimal.Decimal, fractions.Fraction, uuid.UUID, PurePath, property,
     staticmethod, classmethod, CodeType, CellType, weakref.ref, ModuleType, MemberDescriptorType,
     GetSetDescriptorType, type(threading.Lock()), type(threading.RLock()),
-    logging.Logger,
+    logging.Logger, contextvars.ContextVar,
 )  # fmt: skip
 
 
@@ -79,6 +80,11 @@ class StepRefused(CaptureRefused):
 def is_foreign(name: str | None) -> bool:
     """True if a module of this name belongs to torch, numpy, the standard library or assay: it is not followed."""
     return name is None or name.partition(".")[0] in _SKIPPED_ROOTS
+
+
+def is_installed(file: str) -> bool:
+    """True if code of this file belongs to an installed package."""
+    return "site-packages" in file or "dist-packages" in file
 
 
 def is_own_code(code: CodeType) -> bool:
@@ -117,6 +123,14 @@ def has_open_attributes(value: Any) -> bool:
     module = type(value).__module__
     is_open = module.partition(".")[0] in sys.stdlib_module_names or module.startswith(_OPEN_IN_TORCH)
     return is_open and hasattr(value, "__dict__") and not callable(value) and not isinstance(value, _UNCHANGING)
+
+
+def computes_its_elements(value: Any) -> bool:
+    """True for a mapping of a package's or the user's class that gives its elements by code of its own."""
+    kind = type(value)
+    if not isinstance(value, Mapping) or is_foreign(kind.__module__):
+        return False
+    return not isinstance(value, dict) or kind.values is not dict.values or kind.items is not dict.items
 
 
 def reads_its_own(value: Any) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import chain
 from operator import attrgetter, call, is_
+from types import CodeType
 from typing import Any
 
 import torch
@@ -151,7 +152,10 @@ class Guards:
 
 
 def collect_guards(
-    function: Callable[..., Any], models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]
+    function: Callable[..., Any],
+    models: Iterable[nn.Module],
+    optimizers: Iterable[torch.optim.Optimizer],
+    executed: frozenset[CodeType] | None = None,
 ) -> Guards:
     """Walk over what a step can reach and return guards over it.
 
@@ -159,6 +163,7 @@ def collect_guards(
         function: the step's body.
         models: every module whose tensors are part of the state.
         optimizers: every optimizer that the step uses.
+        executed: see `reachable.Walk`.
 
     Raises:
         StepRefused: the step can reach what no graph can repeat: generators of random numbers, clocks, iterators,
@@ -168,6 +173,6 @@ def collect_guards(
     roots: list[tuple[str, Any]] = [(getattr(function, "__name__", "step"), function)]
     roots += [("model" if len(models) == 1 else f"model {index}", model) for index, model in enumerate(models)]
     roots += [("optimizer" if len(optimizers) == 1 else f"optimizer {i}", opt) for i, opt in enumerate(optimizers)]
-    found = Walk(models, optimizers).run(roots)
+    found = Walk(models, optimizers, executed).run(roots)
     found.empty += [(f"torch's {name}", getattr(_module, name)) for name in _GLOBAL_HOOKS if not getattr(_module, name)]
     return Guards(found)

@@ -12,6 +12,7 @@ from assay.errors import UsageError
 from assay.protocol.encoding import decode, encode
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.plan import (
+    CertifiedStart,
     DataSet,
     DeclaredStart,
     InitialisedStart,
@@ -23,7 +24,9 @@ from assay.protocol.evidence.plan import (
 )
 from assay.storage.run_directory import RunDirectory
 from assay.training.pytorch.home import StateHome
+from assay.training.pytorch.parent import Parent
 from assay.training.pytorch.profile import apply_profile, build_profile, get_differences
+from assay.training.recorded import verify_parent
 from assay.training.recorder import MAX_CHECKPOINTS, StartRecord
 
 DEFAULT_INTERVAL = 100
@@ -111,10 +114,16 @@ def make_plan(
     )
 
 
-def describe_start(home: StateHome, initialiser: ir.Program | None) -> tuple[Start, StartRecord]:
+def describe_start(
+    home: StateHome, initialiser: ir.Program | None, parent: Parent | None = None
+) -> tuple[Start, StartRecord]:
     """Return the start for the plan, and its records."""
     roots = home.compute_roots()
     record = StartRecord(0, b"", roots.state_root, home.aliases, tuple(home.make_records(roots)))
+    if parent is not None:
+        parent.verify_first(home.models)
+        verify_parent(parent.start, record.records, record.aliases)
+        return parent.start, record
     if initialiser is None:
         return DeclaredStart(roots.state_root), record
     return InitialisedStart(ir.compute_program_id(initialiser)), record
@@ -143,7 +152,8 @@ def adopt_start(run: RunDirectory, start: Start, record: StartRecord) -> tuple[S
             next_step=_CURE,
         )
     planned = decode(run.read_object("plan.bin"), Plan).start
-    if isinstance(planned, DeclaredStart) and isinstance(start, DeclaredStart):
+    both_declared = isinstance(planned, DeclaredStart) and isinstance(start, DeclaredStart)
+    if both_declared or (isinstance(planned, CertifiedStart) and planned == start):
         return planned, stored
     return start, record
 

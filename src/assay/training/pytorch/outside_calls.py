@@ -15,7 +15,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FrameType, ModuleType
@@ -110,7 +110,7 @@ def _find_user_frame(frame: FrameType | None, known: dict[str, int]) -> FrameTyp
     return None
 
 
-def _make_profile(found: list[tuple[str, Objection]]) -> Callable[[FrameType, str, Any], None]:
+def _make_profile(found: list[tuple[str, Objection]], watched: frozenset[int]) -> Callable[[FrameType, str, Any], None]:
     known: dict[str, int] = {}
 
     def profile(frame: FrameType, event: str, function: Any) -> None:
@@ -125,6 +125,8 @@ def _make_profile(found: list[tuple[str, Objection]]) -> Callable[[FrameType, st
             objection: Objection | None = ("reads the environment (os.getenv)", _CURE)
         else:
             objection = _object_to_call(function, kind)
+            if objection is not None and id(getattr(function, "__self__", None)) in watched:
+                return
         user = _find_user_frame(frame, known) if objection is not None else None
         if objection is not None and user is not None:
             found.append((f"{user.f_code.co_filename}:{user.f_lineno}", objection))
@@ -132,7 +134,7 @@ def _make_profile(found: list[tuple[str, Objection]]) -> Callable[[FrameType, st
     return profile
 
 
-def _put_back(previous: Any) -> None:
+def put_back(previous: Any) -> None:
     """Give the profile function back that was there; the profiler of cProfile is an object that is enabled."""
     enable = getattr(previous, "enable", None)
     sys.setprofile(None if enable is not None else previous)
@@ -141,19 +143,22 @@ def _put_back(previous: Any) -> None:
 
 
 @contextmanager
-def watch_outside_calls() -> Iterator[None]:
+def watch_outside_calls(watched: Sequence[object] = ()) -> Iterator[None]:
     """Refuse, when the block ends, what the user's code in it read of files, clocks, the environment or identities.
+
+    Args:
+        watched: context variables whose values are guarded.
 
     Raises:
         StepRefused: with file and line of the first such call.
     """
     found: list[tuple[str, Objection]] = []
     previous = sys.getprofile()
-    sys.setprofile(_make_profile(found))
+    sys.setprofile(_make_profile(found, frozenset(map(id, watched))))
     try:
         yield
     finally:
-        _put_back(previous)
+        put_back(previous)
         if found:
             where, (reason, cure) = found[0]
             raise StepRefused(f"{where}: the step {reason}", next_step=cure)

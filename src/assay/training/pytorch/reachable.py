@@ -16,6 +16,7 @@ import dis
 import functools
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -76,6 +77,7 @@ class Reachable:
         parameters: tensors whose `requires_grad` and hooks are guarded.
         tensors: name to tensor, outside the state, guarded by identity and version.
         arrays: name to small numpy array, guarded by bytes.
+        contexts: context variables whose values are guarded.
         notes: what is not guarded or happens only while recording.
     """
 
@@ -87,6 +89,7 @@ class Reachable:
     parameters: list[tuple[str, torch.Tensor]] = field(default_factory=list)
     tensors: list[tuple[str, torch.Tensor]] = field(default_factory=list)
     arrays: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    contexts: list[ContextVar[Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -96,9 +99,17 @@ class Walk:
     Args:
         models: the modules whose tensors are the state.
         optimizers: the optimizers of the step.
+        executed: what the step ran when it was tried: functions of installed packages that are not among it are not
+            followed. Which of them run depends on what those that ran have read. None: all are followed.
     """
 
-    def __init__(self, models: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    def __init__(
+        self,
+        models: Iterable[nn.Module],
+        optimizers: Iterable[torch.optim.Optimizer],
+        executed: frozenset[CodeType] | None = None,
+    ) -> None:
+        self._executed = executed
         self.found = Reachable()
         self.state = {id(t) for m in models for t in (*m.parameters(), *m.buffers())}
         self.state_modules = {id(part) for model in models for part in model.modules()}
@@ -155,6 +166,9 @@ class Walk:
             self._object(label, where, objection, attribute)
             return
         for kinds, visit in self._VISITORS:
+            if visit is Walk._visit_container and forbidden.computes_its_elements(value):
+                self._visit_object(value, label, where, depth)
+                return
             if isinstance(value, kinds):
                 self._attribute = attribute
                 visit(self, value, label, where, depth)
@@ -182,6 +196,11 @@ class Walk:
         else:
             what = f"reads a numpy array of {value.nbytes} bytes, which is not watched"
             self._object(label, where, (what, forbidden.UNWATCHED_CURE), self._attribute)
+
+    def _visit_context(self, value: ContextVar[Any], label: str, where: _Where, depth: int) -> None:
+        self.found.contexts.append(value)
+        self.found.scopes.append(scopes.scope_of_context(value, label))
+        self._visit(value.get(None), f"{label}.get()", where, depth + 1)
 
     def _visit_module(self, module: nn.Module, label: str, where: _Where, depth: int) -> None:
         self.found.modules.append((label + ".{}", module))
@@ -314,6 +333,9 @@ class Walk:
     def _visit_function(self, function: FunctionType, label: str, where: _Where, _depth: int) -> None:
         if forbidden.is_foreign(function.__module__) or forbidden.is_own_code(function.__code__):
             return
+        is_idle = self._executed is not None and function.__code__ not in self._executed
+        if is_idle and forbidden.is_installed(function.__code__.co_filename):
+            return
         names = ("__code__", "__defaults__", "__kwdefaults__")
         self.found.scopes.append(scopes.scope_of_attributes(function, names, f"{label}.{{}}"))
         self._add(function.__dict__, f"{label}.{{}}")
@@ -414,6 +436,7 @@ class Walk:
 
     _VISITORS: tuple[tuple[Any, Any], ...] = (
         (torch.Tensor, _visit_tensor),
+        (ContextVar, _visit_context),
         (nn.Module, _visit_module),
         (torch.optim.Optimizer, _visit_optimizer),
         (np.ndarray, _visit_array),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter, itemgetter
@@ -144,6 +145,11 @@ def scope_of_cells(cells: list[CellType], names: list[str], label: str) -> Scope
         return [(name, _read_cell(cell)) for name, cell in zip(names, cells, strict=True)]
 
     return Scope(label, partial(map, attrgetter("cell_contents"), cells), list_items)
+
+
+def scope_of_context(variable: ContextVar[Any], label: str) -> Scope:
+    """What a context variable holds."""
+    return Scope(f"{label}.{{}}", lambda: (variable.get(MISSING),), lambda: [("get()", variable.get(MISSING))])
 
 
 MEMOISED = "memoised function "

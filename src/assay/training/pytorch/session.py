@@ -40,6 +40,7 @@ from assay.training.pytorch.loader import BatchChanged, Loader
 from assay.training.pytorch.loading import Wishes, make_loader
 from assay.training.pytorch.measuring import measure
 from assay.training.pytorch.observe import Observer, ObserveRefused
+from assay.training.pytorch.parent import Parent, adopt_parent
 from assay.training.pytorch.profile import tune_allocator
 from assay.training.pytorch.run_errors import AlreadyFinished, StepInterrupted, WrongOrder
 from assay.training.pytorch.schedulers import find_schedulers, restore_settings, save_settings
@@ -129,6 +130,7 @@ class Run:
         self._checkpoints = CheckpointWriter(self._run)
         self._letting_go = weakref.finalize(self, _let_go, self._checkpoints, self._run)
         self._initialiser: InitialiserTape | None = None
+        self._parent: Parent | None = None
         self._loader: Loader | None = None
         self._models: Sequence[nn.Module] = ()
         self._optimizers: Sequence[torch.optim.Optimizer] = ()
@@ -149,6 +151,22 @@ class Run:
         """Return a block in which models are made: their start is then a program that anybody can run again."""
         self._initialiser = self._initialiser or InitialiserTape(self._seed)
         return self._initialiser
+
+    def adopt(self, net: nn.Module, *, certificate: str | Path, model: str | Path) -> None:
+        """Fill a model from a certified file: the run then starts from that certificate (fine-tuning).
+
+        Args:
+            net: the first of `models` of the step, built as for the certified run. Adapters and other new modules
+                belong into further models; what they add is declared.
+            certificate: the parent's training certificate.
+            model: the exported model file that it is about.
+
+        Raises:
+            ParentUnfit, FileUnfit: certificate, file and module do not belong together.
+        """
+        if self._recorder is not None or self._initialiser is not None or self._parent is not None:
+            raise WrongOrder("run.adopt comes first, once, and instead of run.init()")
+        self._parent = adopt_parent(net, certificate, model)
 
     def loader(
         self,
@@ -246,7 +264,7 @@ class Run:
         profile = opening.open_profile(self._run, threads=self._threads, mkldnn=mkldnn)
         initialiser = self._initialiser.build(self._models) if self._initialiser is not None else None
         self._home = StateHome(self._models, self._optimizers)
-        start_, record = opening.adopt_start(self._run, *opening.describe_start(self._home, initialiser))
+        start_, record = opening.adopt_start(self._run, *opening.describe_start(self._home, initialiser, self._parent))
         interval = opening.choose_interval(self._checkpoint_every, self._intended, declared=initialiser is None)
         plan = opening.make_plan(
             start=start_,
@@ -262,6 +280,8 @@ class Run:
             profile=profile,
         )
         opening.compare_plans(self._run, plan)
+        if self._parent is not None:
+            self._run.write_object("parent.bin", self._parent.certificate)
         store_data(self._run, "train", self._loader.data.packed, self._loader.data.record)
         self._recorder = RunRecorder(self._run, plan, record)
         self._edits = Edits(self._run, self._recorder, self._home)

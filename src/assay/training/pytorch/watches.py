@@ -9,7 +9,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,15 @@ def _get_generator_states() -> list[tuple[str, Any]]:
 
 
 @contextmanager
-def watch_python_randomness() -> Iterator[None]:
-    """Refuse random numbers and clocks of Python inside the block.
+def watch_python_randomness(watched: Sequence[object] = ()) -> Iterator[None]:
+    """Refuse random numbers and clocks of Python, and what `outside_calls` names, inside the block.
 
     Functions of `time`, `random`, `np.random` and torch's seeding raise when the user's code calls them through their
     module in this thread. Draws by other ways (names imported before, generator objects made before) are found by the
     states of the three global generators; explicit generator objects are refused by `guards`.
+
+    Args:
+        watched: context variables whose values are guarded.
 
     Raises:
         StepRefused: with file and line of the call, or with the generator whose state has changed.
@@ -94,7 +97,7 @@ def watch_python_randomness() -> Iterator[None]:
                 original = getattr(module, name)
                 originals.append((module, name, original))
                 setattr(module, name, _guard_call(original, reason.format(name), cure, thread))
-        with watch_outside_calls():
+        with watch_outside_calls(watched):
             yield
     finally:
         for module, name, original in reversed(originals):
