@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -31,6 +33,7 @@ def test_another_capability_is_named_with_its_first_operator(pair):
     assert operator.reproduced
     assert 1 <= operator.step <= found.comparison.first_step
     assert operator.operator.startswith("aten.")
+    assert re.fullmatch(r"benchmarks/differing\.py:[0-9]+", operator.line)
     assert 0 < operator.elements <= operator.total
     assert sum(operator.ulps) == operator.elements
     assert any("weight" in name for name in operator.feeds)

@@ -22,6 +22,7 @@ from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.model_state import TensorRecord
 from assay.protocol.hashing import compute_bulk_digest
 from assay.training.compare.side import Side
+from assay.training.lines import read_line
 from assay.training.profile_environment import environment_for
 from assay.training.program_difference import name_inputs, show_node
 from assay.verification.distances import compare_tensors
@@ -234,13 +235,14 @@ def _locate(pair: _Pair, a: Side, step: int) -> OperatorDifference:
         raise TraceFailed("the steps differ and none of their operators does", actual=f"step {found + pair.shift}")
     here, there = parts
     replies = pair.ask("value", base, found, node=here.node, output=here.output)
-    program = a.read_program(a.get_program_id(a.log.read(found + pair.shift).program))
+    identity = a.get_program_id(a.log.read(found + pair.shift).program)
+    program = a.read_program(identity)
     return OperatorDifference(
         step=found + pair.shift,
         node=here.node,
         output=here.output,
         operator=show_node(program.nodes[here.node], name_inputs(program)),
-        line="",
+        line=read_line(a, identity, here.node),
         distance=_measure(here, there, replies),
         reproduced=reproduced,
         feeds=find_fed(program, here.node),

@@ -31,6 +31,7 @@ from assay.training.pytorch.lifting import Training, attribute_calls, lift_scala
 from assay.training.pytorch.lower import get_type, lower_graph
 from assay.training.pytorch.scalars import ScalarReader
 from assay.training.pytorch.snapshot import Snapshot
+from assay.training.pytorch.source_lines import match_lines
 from assay.training.pytorch.tape import Call, Geometry, Recorder, Tape, get_geometry
 from assay.training.pytorch.value_reads import watch_value_reads
 from assay.training.pytorch.watches import watch_python_randomness, watch_side_effects
@@ -48,12 +49,14 @@ class Captured:
         results: the structure of what the body returned.
         row: the scalars of the recorded step.
         updated: the parameters that the optimizers updated.
+        lines: of the user's source, one for each node.
     """
 
     program: ir.Program
     results: pytree.TreeSpec
     row: np.ndarray
     updated: list[torch.Tensor]
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,7 @@ class StepCapture:
             self.optimizers[index].param_groups[group]["params"][place]
             for index, group, place in dict.fromkeys(first.training.members)
         ]
-        return Captured(program, first.spec, row, updated)
+        return Captured(program, first.spec, row, updated, match_lines(program, calls))
 
     def _check(
         self,

@@ -29,6 +29,7 @@ from assay.training.checkpoint_writer import CheckpointWriter
 from assay.training.data_store import store_data
 from assay.training.datasets import MapDataset
 from assay.training.evaluations import EvaluationList
+from assay.training.lines import store_lines
 from assay.training.observed import refuse_observed
 from assay.training.pytorch import opening
 from assay.training.pytorch.backend import compute_state
@@ -381,6 +382,7 @@ class Run:
         if index is None:
             answer = compute_known_answer(outcome.program)
             index = recorder.add_program(outcome.program, first_step=step, known_answer=answer)
+            store_lines(self._run, recorder.program_ids[index], outcome.lines)
         arrays = [result.contiguous().numpy() for result in outcome.results]
         loss_root, digests = compute_losses(arrays)
         is_due, is_checkpoint = recorder.is_root_due(step), step % recorder.plan.interval_length == 0

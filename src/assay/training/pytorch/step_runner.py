@@ -81,12 +81,14 @@ class Outcome:
         results: flat, detached tensors.
         spec: the structure of what the body returns.
         row: the scalars, float64.
+        lines: of the user's source, for each node of a program that was just recorded.
     """
 
     program: ir.Program
     results: Sequence[torch.Tensor]
     spec: pytree.TreeSpec
     row: Any
+    lines: tuple[str, ...] = ()
 
 
 class StepRunner:
@@ -176,7 +178,7 @@ class StepRunner:
         variant = Variant(captured.program, captured.results, guards, scalars, updated)
         self._variants.setdefault(kinds, []).append(variant)
         self.home.refresh()
-        return Outcome(captured.program, results, captured.results, captured.row)
+        return Outcome(captured.program, results, captured.results, captured.row, captured.lines)
 
     def _try(self, batch: Sequence[torch.Tensor], rebuild: Rebuild, key: tuple[int, int]) -> frozenset[CodeType]:
         """Run the step once, put everything back, and return the code that ran."""
