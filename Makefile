@@ -21,6 +21,7 @@ help:
 	@echo "make demo      install into $(VENV), record, audit, tamper, certify and verify two models"
 	@echo "make native    build the C kernels beside their sources, if they changed"
 	@echo "make sanitize  test the C kernels under the address and undefined-behaviour sanitizers"
+	@echo "make demo-network  a ledger, a node, thirteen verifiers and four submissions"
 	@echo "make test      install with the development tools and run every test"
 	@echo "make lint      ruff, mypy --strict, import contracts"
 	@echo "make docs      build the documentation into site/, any warning is an error"

@@ -126,6 +126,9 @@ class FastJudge:
             )
         return found
 
+    def close(self):
+        """Nothing is kept."""
+
     def _open(self, path):
         if path not in OPENED:
             run, hasher = RecordedRun(path), WorkHasher()

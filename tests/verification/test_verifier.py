@@ -3,13 +3,11 @@
 import msgspec
 import pytest
 
+from assay.demonstration.dishonest import LazyJudge
 from assay.errors import NetworkError
 from assay.protocol.contracts.submission_bodies import AbstainVotes, CommitVotes, RevealVotes
 from assay.protocol.contracts.submission_records import ACCEPTED, FINAL, FLAGGED, INCONCLUSIVE, REJECTED
 from assay.protocol.evidence.votes import DIFFERS, MATCHES, compute_vote_commitment
-from assay.protocol.hashing import compute_digest
-from assay.protocol.merkle import MerkleRoot, compute_data_root
-from assay.protocol.tags import INTERVAL_LEAVES
 from assay.training.pytorch.backend import TorchBackend
 from assay.training.recorded import RecordedRun
 from assay.verification.forgery import forge, interpolate
@@ -21,30 +19,13 @@ from tests.verification.simulated import TERMS, FastJudge, Fuse, Killed, Simulat
 LAST = runs.INTERVALS - 1
 
 
-class Lazy:
-    """Says that everything matches, without computing; what only computing gives is made up."""
-
-    def judge(self, run, numbers, key):
-        """Copy the claims."""
-        opened = RecordedRun(run)
-        return {number: self._accept(opened, number, key) for number in numbers}
-
-    def _accept(self, run, number, key):
-        claimed = {run.intervals: run.start.state_root}
-        last = run.get_interval(number)[1] if number < run.intervals else 0
-        root = run.get_claimed_root(last) if number < run.intervals else claimed.get(number, bytes(32))
-        leaves = [row.parts.leaf for row in run.rows[last - runs.LENGTH : last]]
-        own = MerkleRoot(INTERVAL_LEAVES, len(leaves), compute_data_root(INTERVAL_LEAVES, leaves))
-        return Finding(MATCHES, root, own, compute_digest(0, key), bytes(32), 1)
-
-
 class Liar(FastJudge):
     """Calls everything that matches false, always with the same root, and accepts everything that is false."""
 
     def judge(self, run, numbers, key):
         """Turn every finding round."""
         honest = super().judge(run, numbers, key)
-        accepted = Lazy().judge(run, numbers, key)
+        accepted = LazyJudge().judge(run, numbers, key)
         return {n: self._lie(f) if f.outcome == MATCHES else accepted[n] for n, f in honest.items()}
 
     def _lie(self, finding):
@@ -53,6 +34,9 @@ class Liar(FastJudge):
 
 class Unable:
     """A machine that gets other known answers."""
+
+    def close(self):
+        """Nothing is kept."""
 
     def judge(self, run, numbers, key):
         """Abstain."""
@@ -104,7 +88,7 @@ def test_a_false_last_interval_is_rejected(forged, make):
     assert (status.verdict, status.reason) == (REJECTED, "differs")
 
 
-@pytest.mark.parametrize("bad", [Lazy(), Liar()])
+@pytest.mark.parametrize("bad", [LazyJudge(), Liar()])
 def test_a_minority_changes_nothing(honest, forged, make, bad):
     """Two of seven lie or are lazy: the honest run is accepted, the false one rejected, and no honest one loses."""
     simulation = make(judges={0: bad, 1: bad}, private_intervals=0)

@@ -1,6 +1,7 @@
 """`assay demo`: the whole story on real data.
 
 `assay demo verify [--tamper]`: a model and certificate that ship in the package; their key counts this once.
+`assay demo network`: a ledger, a node, thirteen verifiers, four submissions.
 """
 
 from __future__ import annotations
@@ -27,8 +28,17 @@ class DemoMissing(StorageError):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("--folder", default="runs/demo", metavar="FOLDER", help="where to write (default: runs/demo)")
-    verbs = add_verbs(parser, {"verify": "verify a model and a certificate that ship in the package"}, required=False)
+    verbs = add_verbs(
+        parser,
+        {
+            "verify": "verify a model and a certificate that ship in the package",
+            "network": "a ledger, a node, thirteen verifiers (two lying, one lazy, one silent), four submissions",
+        },
+        required=False,
+    )
     add_json(parser)
+    verbs["network"].add_argument("--out", default="runs/network", metavar="FOLDER", help="default: runs/network")
+    add_json(verbs["network"])
     verbs["verify"].add_argument("--tamper", action="store_true", help="flip one bit of a copy of the model first")
     add_json(verbs["verify"])
 
@@ -38,14 +48,21 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.verb == "verify":
         return verify_demo(DATA, tamper=arguments.tamper, as_json=arguments.json)
     require_training("assay demo")
-    from assay.demonstration.story import Demonstration
-
     with Meter(quiet=arguments.json) as meter:
-        findings = Demonstration(Path(arguments.folder), meter.say, meter.update).run()
+        if arguments.verb == "network":
+            from assay.demonstration.network import NetworkDemonstration
+
+            folder = arguments.out
+            findings = NetworkDemonstration(Path(folder), meter.say, meter.update).run()
+        else:
+            from assay.demonstration.story import Demonstration
+
+            folder = arguments.folder
+            findings = Demonstration(Path(folder), meter.say, meter.update).run()
     if arguments.json:
         print_json({"exit": 0, **findings})
     else:
-        print_strong(f"all findings right, in {findings['seconds']} s; everything is in {arguments.folder}")
+        print_strong(f"all findings right, in {findings['seconds']} s; everything is in {folder}")
     return 0
 
 

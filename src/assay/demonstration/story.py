@@ -124,21 +124,7 @@ class Demonstration:
         return root
 
     def _train(self, script: str, folder: Path, title: str, kill_at: int = 0) -> None:
-        command = [sys.executable, "-m", f"assay.demonstration.{script}", str(folder)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            for line in process.stdout or ():
-                match = _STEP.match(line)
-                if match is None:
-                    continue
-                step, total = int(match[1]), int(match[2])
-                self.progress(title, step, total)
-                if kill_at and step >= kill_at:
-                    process.send_signal(signal.SIGKILL)
-                    process.wait()
-                    return
-            errors = process.stderr.read().decode(errors="replace") if process.stderr else ""
-        if process.returncode:
-            raise DemoFailed(f"{title} failed", actual=errors[-2000:])
+        train(script, folder, title, self.progress, kill_at)
 
     # -- audit --------------------------------------------------------------------------------------------------------
 
@@ -228,14 +214,56 @@ class Demonstration:
     ) -> None:
         words = ["verify", str(self.folder / certificate), *([str(self.folder / model)] if model else [])]
         words += ["--trust", read_public_key("auditor").hex()] if trust else []
-        done = subprocess.run([sys.executable, "-c", _ISOLATED, *words], capture_output=True, check=False)
+        code = verify_isolated(words)
         self._note(
             f"verify_{name}",
-            {"exit": done.returncode, "expected": expected},
+            {"exit": code, "expected": expected},
             f"verified {certificate}{f' with {model}' if model else ''}, without torch and network: {sentence} "
-            f"(exit {done.returncode})",
-            right=done.returncode == expected,
+            f"(exit {code})",
+            right=code == expected,
         )
+
+
+def train(script: str, folder: Path, title: str, progress: Progress, kill_at: int = 0) -> None:
+    """Run a training script in a process of its own.
+
+    Args:
+        script: name of the module in this package.
+        folder: of the run.
+        title: for `progress`.
+        progress: is told the steps.
+        kill_at: the step after which the process is killed; 0: not at all.
+
+    Raises:
+        DemoFailed: it failed.
+    """
+    command = [sys.executable, "-m", f"assay.demonstration.{script}", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        for line in process.stdout or ():
+            match = _STEP.match(line)
+            if match is None:
+                continue
+            step, total = int(match[1]), int(match[2])
+            progress(title, step, total)
+            if kill_at and step >= kill_at:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                return
+        errors = process.stderr.read().decode(errors="replace") if process.stderr else ""
+    if process.returncode:
+        raise DemoFailed(f"{title} failed", actual=errors[-2000:])
+
+
+def verify_isolated(words: list[str], home: Path | None = None) -> int:
+    """Run `assay` in a process without torch and without network, and return its exit code.
+
+    Args:
+        words: after `assay`.
+        home: of its keys and anchors; None: that of this process.
+    """
+    environment = dict(os.environ) if home is None else {**os.environ, "ASSAY_HOME": str(home)}
+    command = [sys.executable, "-c", _ISOLATED, *words]
+    return subprocess.run(command, capture_output=True, check=False, env=environment).returncode
 
 
 def prepare_folder(folder: Path) -> None:

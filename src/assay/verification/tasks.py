@@ -18,15 +18,18 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to recompute.
 
     Attributes:
-        kind: "start", "interval" or "evaluation"; "scalars": all rows beside the optimizers' own code; or "vote": an
-            interval as a verifier recomputes it for a ledger.
+        kind: "start", "interval" or "evaluation"; "scalars": all rows beside the optimizers' own code; "vote": an
+            interval as a verifier recomputes it for a ledger; or "open": go on with another run, and answer as at the
+            start.
         index: which one, counted from 0.
         key: of the work digest of a vote, 64 hex digits; empty otherwise.
+        path: of the run to open; empty otherwise.
     """
 
     kind: str
     index: int
     key: str = ""
+    path: str = ""
 
 
 class VoteRoots(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

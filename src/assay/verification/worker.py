@@ -241,7 +241,14 @@ def serve(path: str, memory: int, tasks: TextIO, answers: TextIO) -> None:
     if worker is None:
         return
     for line in tasks:
-        put(worker.carry_out(msgspec.json.decode(line, type=Task)))
+        task = msgspec.json.decode(line, type=Task)
+        if task.kind == "open":
+            worker, ready = open_worker(task.path)
+            put(ready)
+            if worker is None:
+                return
+        else:
+            put(worker.carry_out(task))
 
 
 if __name__ == "__main__":

@@ -62,6 +62,16 @@ class WorkerProcess:
             self._stop(_NONSENSE)
             return None
 
+    def reopen(self, path: Path) -> Ready | None:
+        """Let it go on with another run of the same environment; return its answer, or None if it died."""
+        try:
+            stdin = self._get(self._process.stdin)
+            stdin.write(msgspec.json.encode(Task("open", 0, path=str(path))) + b"\n")
+            stdin.flush()
+        except (OSError, ValueError):  # it is gone
+            return None
+        return self.await_ready()
+
     def ask(self, task: Task) -> Answer:
         """Return the answer to a task; a failed one, with the reason, if the worker died or talks nonsense."""
         try:

@@ -17,7 +17,7 @@ from assay.protocol.contracts.submission_bodies import (
 )
 from assay.protocol.contracts.submission_records import Submission
 from assay.protocol.evidence.bundle import Checkpoint, open_checkpoint
-from assay.protocol.evidence.votes import START_CHECK, Vote, compute_vote_commitment
+from assay.protocol.evidence.votes import Vote, compute_vote_commitment
 from assay.protocol.hashing import ZERO
 from assay.storage.vote_journal import Question, VoteJournal
 from assay.verification.verifier.duties import Duty
@@ -26,10 +26,8 @@ from assay.verification.verifier.ledger import SubmissionView
 
 
 def get_claimed_start(submission: Submission, checkpoints: Sequence[Checkpoint], number: int) -> bytes:
-    """Return the root where a vote has to begin: the claimed state before an interval; see SUB-21 for the checks."""
-    if number < submission.intervals:
-        return checkpoints[number].state_root
-    return ZERO if number == submission.intervals + START_CHECK else submission.run.last.checkpoint.state_root
+    """Return the root where a vote begins: the claimed state before an interval, zeros for the two checks (SUB-21)."""
+    return checkpoints[number].state_root if number < submission.intervals else ZERO
 
 
 def make_vote(number: int, finding: Finding, start_root: bytes) -> Vote:

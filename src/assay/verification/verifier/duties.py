@@ -14,6 +14,7 @@ from assay.protocol.contracts.submission_records import (
     REVEAL,
     UNDECIDED,
     WITHDRAWN,
+    SubmissionStatus,
     VoteRecord,
 )
 from assay.protocol.evidence.draw import compute_draw_id, select_private
@@ -44,9 +45,9 @@ class Duty:
     private: bool = False
 
 
-def is_over(view: SubmissionView) -> bool:
+def is_over(status: SubmissionStatus) -> bool:
     """Return whether nothing can become due any more."""
-    return view.status.phase in {FINAL, WITHDRAWN}
+    return status.phase in {FINAL, WITHDRAWN}
 
 
 def find_duty(view: SubmissionView, account: bytes) -> Duty | None:

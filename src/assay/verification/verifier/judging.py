@@ -1,10 +1,11 @@
 """From a fetched run and the intervals that were assigned to the findings that a vote states.
 
-The computing is done by one worker process of an audit, which is started for it and ends afterwards.
+The computing is done by one worker process of an audit.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,9 @@ from assay.protocol.merkle import MerkleRoot
 from assay.training.profile_environment import environment_for
 from assay.training.recompute import list_leaves
 from assay.training.recorded import RecordedRun
-from assay.verification.pool import CannotJudge, Pool, RunRefuted
+from assay.verification.pool import CannotJudge, RunRefuted
 from assay.verification.tasks import OUT_OF_MEMORY, Answer, Task, VoteRoots
+from assay.verification.worker_process import WorkerProcess
 
 PROFILE, RESOURCES = "profile", "resources"
 """Reasons to abstain that come from the machine; two of `votes.ABSTENTIONS`."""
@@ -65,27 +67,47 @@ class Judge(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of everything; called once, at the end, from another thread too."""
+        ...
+
 
 class RecomputingJudge:
     """Recomputes everything that it is asked; implements `Judge`.
 
+    Its worker process is started when there is work, serves the next run too if that has the same environment, and ends
+    when there was none for a while.
+
     Args:
         memory: bytes that the worker may take beyond its start; 0: no bound.
         seconds: after which a start or an interval is given up.
+        idle: seconds after which a worker without work ends.
     """
 
-    def __init__(self, *, memory: int, seconds: float) -> None:
+    def __init__(self, *, memory: int, seconds: float, idle: float = 60.0) -> None:
         self.memory = memory
         self.seconds = seconds
+        self.idle = idle
+        self._worker: WorkerProcess | None = None
+        self._environment: dict[str, str] = {}
+        self._busy = threading.Lock()
+        self._timer: threading.Timer | None = None
 
     def judge(self, run: Path, numbers: Sequence[int], key: bytes) -> dict[int, Finding]:
         """Return a finding for each number; what this machine cannot judge is an abstention."""
-        try:
-            answers, known = self._recompute(run, numbers, key)
-        except (MalformedEvidence, RunRefuted) as error:
-            return dict.fromkeys(numbers, Finding(MALFORMED, replays=1, detail=str(error)))
-        except (CannotJudge, Unproven) as error:
-            return dict.fromkeys(numbers, Finding(-1, abstention=PROFILE, detail=str(error)))
+        with self._busy:
+            if self._timer is not None:
+                self._timer.cancel()
+            try:
+                answers, known = self._recompute(run, numbers, key)
+            except (MalformedEvidence, RunRefuted) as error:
+                return dict.fromkeys(numbers, Finding(MALFORMED, replays=1, detail=str(error)))
+            except (CannotJudge, Unproven) as error:
+                return dict.fromkeys(numbers, Finding(-1, abstention=PROFILE, detail=str(error)))
+            finally:
+                self._timer = threading.Timer(self.idle, self._close_idle)
+                self._timer.daemon = True
+                self._timer.start()
         return {number: _read_answer(answers.get(number), known) for number in numbers}
 
     def _recompute(self, path: Path, numbers: Sequence[int], key: bytes) -> tuple[dict[int, Answer], bytes]:
@@ -98,13 +120,55 @@ class RecomputingJudge:
         finally:
             run.close()
         found: dict[int, Answer] = {}
-
-        def receive(answer: Answer) -> None:
-            found[answer.index] = answer
-
-        pool = Pool(path, environment, workers=1, memory=self.memory, seconds=self.seconds)
-        pool.carry_out([[Task("vote", number, key.hex()) for number in sorted(numbers)]], receive)
+        worker = self._get_worker(path, environment)
+        for number in sorted(numbers):
+            if not worker.is_alive:  # it died of the task before, which failed; the others may not
+                worker = self._get_worker(path, environment)
+            found[number] = worker.ask(Task("vote", number, key.hex()))
         return found, known
+
+    def _get_worker(self, path: Path, environment: dict[str, str]) -> WorkerProcess:
+        """Return a worker that has opened the run: the one that is there, or a new one.
+
+        Raises:
+            CannotJudge, RunRefuted: see `Pool`.
+        """
+        worker = self._worker
+        ready = None
+        if worker is not None and worker.is_alive and environment == self._environment:
+            ready = worker.reopen(path)
+        if worker is None or ready is None:
+            self._drop()
+            worker = self._worker = WorkerProcess(path, environment, self.memory, self.seconds)
+            self._environment = environment
+            ready = worker.await_ready()
+        if ready is None:
+            raise CannotJudge("a worker ended before it began", actual=worker.describe_death())
+        if ready.refuted:
+            raise RunRefuted(ready.reason)
+        if not ready.ready:
+            raise CannotJudge(ready.reason, next_step=ready.next_step or None)
+        return worker
+
+    def _drop(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+    def _close_idle(self) -> None:
+        if self._busy.acquire(blocking=False):  # otherwise there is work again
+            try:
+                self._drop()
+            finally:
+                self._busy.release()
+
+    def close(self) -> None:
+        """End the worker, if there is one."""
+        if self._timer is not None:
+            self._timer.cancel()
+        worker = self._worker
+        if worker is not None:
+            worker.kill()
 
 
 def compute_known_answers(closing: ClosingRecord) -> bytes:

@@ -137,6 +137,18 @@ class SubmissionView:
         return self.submission.submission
 
 
+def read_status(ledger: Ledger, identity: bytes) -> SubmissionStatus:
+    """Return how far a submission has come.
+
+    Raises:
+        SubmissionMissing: there is none.
+    """
+    found = ledger.read(status_key(identity), SubmissionStatus)
+    if found is None:
+        raise SubmissionMissing("the ledger knows no such submission", actual=identity.hex()[:64])
+    return found
+
+
 def read_view(ledger: Ledger, identity: bytes, account: bytes) -> SubmissionView:
     """Return a submission as an account sees it.
 

@@ -36,6 +36,7 @@ from assay.verification.verifier.ledger import (
     count_submissions,
     find_submission,
     is_eligible,
+    read_status,
     read_view,
 )
 
@@ -86,8 +87,9 @@ class Verifier:
             VOTE: self._vote,
             OPEN: self._open,
         }
-        self._over: set[int] = set()
-        self._first = 0
+        self._known: list[bytes] = []  # ids by number
+        self._over: set[bytes] = set()
+        self._settled: dict[bytes, tuple[str, int]] = {}
         self._later: dict[tuple[bytes, str, int], tuple[int, int]] = {}  # duty -> next height, patience
         self._work: dict[tuple[bytes, str, int], Future[Any]] = {}
         self._fetcher = ThreadPoolExecutor(1, thread_name_prefix="assay-fetch")
@@ -97,6 +99,7 @@ class Verifier:
         """Forget what is under way; a worker process ends by itself when this process does."""
         self._fetcher.shutdown(wait=False, cancel_futures=True)
         self._computer.shutdown(wait=False, cancel_futures=True)
+        self.judge.close()
 
     def run(self, is_stopped: Callable[[], bool], *, pause: float = 0.5) -> None:
         """Work until told to stop; what the network does not answer is asked again.
@@ -121,25 +124,39 @@ class Verifier:
             NetworkError: the ledger cannot be reached.
         """
         height, count = self.ledger.get_height(), count_submissions(self.ledger)
-        views = []
-        for number in range(self._first, count):
-            if number in self._over:
-                continue
-            view = read_view(self.ledger, find_submission(self.ledger, number), self.account)
-            if is_over(view):
-                self._over.add(number)
-                self.copies.remove(view.identity)
-            else:
-                views.append(view)
-        while self._first in self._over:
-            self._over.remove(self._first)
-            self._first += 1
+        while len(self._known) < count:
+            self._known.append(find_submission(self.ledger, len(self._known)))
+        views = [view for identity in self._known if (view := self._read_if_due(identity)) is not None]
         order = {OPEN: 0, VOTE: 1, FLAG: 2, ATTEST: 3, FETCH: 4}
-        due = [(order[duty.kind], number, view, duty) for number, view in enumerate(views)
-               if (duty := find_duty(view, self.account)) is not None]  # fmt: skip
+        due = []
+        for number, view in enumerate(views):
+            duty = find_duty(view, self.account)
+            if duty is None:
+                self._settle(view)
+            else:
+                due.append((order[duty.kind], number, view, duty))
         for _, _, view, duty in sorted(due, key=lambda item: item[:2]):
             self._do(view, duty, height)
-        return len(views)
+        return count - len(self._over)
+
+    def _read_if_due(self, identity: bytes) -> SubmissionView | None:
+        """Return a submission if there may be something to do: it is not over, and went on since the last look."""
+        if identity in self._over:
+            return None
+        if any(key[0] == identity and not future.done() for key, future in self._work.items()):
+            return None
+        status = read_status(self.ledger, identity)
+        if is_over(status):
+            self._over.add(identity)
+            self.copies.remove(identity)
+            return None
+        if self._settled.get(identity) == (status.phase, status.round):
+            return None
+        return read_view(self.ledger, identity, self.account)
+
+    def _settle(self, view: SubmissionView) -> None:
+        """Note that nothing more is due until the submission goes on."""
+        self._settled[view.identity] = (view.status.phase, view.status.round)
 
     def _do(self, view: SubmissionView, duty: Duty, height: int) -> None:
         """Do one duty as far as it can be done now; a failure is said, and tried again after some blocks."""
@@ -173,6 +190,7 @@ class Verifier:
 
     def _attest(self, view: SubmissionView, duty: Duty) -> str:
         if not is_eligible(self.ledger, view.submission, self.account):
+            self._settle(view)
             return ""
         key = (view.identity, duty.kind, duty.round)
         if self._start(key, self._fetcher, lambda: self.copies.fetch(self.ledger, view.submission)) is None:
@@ -185,9 +203,11 @@ class Verifier:
         )
 
     def _fetch(self, view: SubmissionView, duty: Duty) -> str:
-        if not self.copies.has(view.identity) and is_eligible(self.ledger, view.submission, self.account):
-            key = (view.identity, duty.kind, duty.round)
-            self._start(key, self._fetcher, lambda: self.copies.fetch(self.ledger, view.submission))
+        if self.copies.has(view.identity) or not is_eligible(self.ledger, view.submission, self.account):
+            self._settle(view)
+            return ""
+        key = (view.identity, duty.kind, duty.round)
+        self._start(key, self._fetcher, lambda: self.copies.fetch(self.ledger, view.submission))
         return ""
 
     def _flag(self, view: SubmissionView, duty: Duty) -> str:
@@ -203,7 +223,7 @@ class Verifier:
         room = min(rules.flags_per_verifier, rules.max_flags - view.status.flags)
         wanted = [number for number in found if number not in view.taken][: max(room, 0)]
         if not wanted:
-            self._later[key] = (view.status.deadline + 1, _PATIENCE)
+            self._settle(view)
             return ""
         return self._send(
             FlagIntervals(view.identity, tuple(sorted(wanted))),
