@@ -70,7 +70,7 @@ PARAMETERS = {
 """Changes to the default parameters: short windows, for blocks of a quarter of a second."""
 
 SUB_QUORUM = 9
-"""Six of nine decide: two liars, a lazy one and a silent one can delay a verdict about a false interval, not give it."""
+"""Six of nine decide: four bad ones can delay a verdict about a false interval, and never give it."""
 
 EXPECTED = {
     "honest net": ("digits", "accepted", "matched", 6),
