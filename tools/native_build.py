@@ -38,6 +38,9 @@ X86_FLAGS = {
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", "-Wno-maybe-uninitialized"]
 """The sanitizers' own code makes gcc guess wrong about what is initialised."""
 
+OTHER_MACHINE = ["-DASSAY_X86_64=0"]
+"""Only what every machine has is compiled."""
+
 COMPILERS = ("cc", "gcc", "clang")
 
 
@@ -83,12 +86,13 @@ def run(command: list[str]) -> None:
         print(done.stderr, file=sys.stderr)
 
 
-def build(library: Path = LIBRARY, extra: list[str] | None = None) -> Path:
+def build(library: Path = LIBRARY, extra: list[str] | None = None, machine: str = "") -> Path:
     """Compile and link; the old library is replaced at the end, in one step.
 
     Args:
         library: where to.
         extra: further flags, after all others.
+        machine: choose the files for another kind of machine than this one.
 
     Raises:
         NativeBuildError: there is no compiler, or it refuses the sources.
@@ -99,7 +103,7 @@ def build(library: Path = LIBRARY, extra: list[str] | None = None) -> Path:
     added = [*shlex.split(os.environ.get("CFLAGS", "")), *(extra or [])]
     digest = f'-DASSAY_SOURCE_DIGEST="{compute_source_digest()}"'
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=".native-") as scratch, ThreadPoolExecutor() as pool:
-        sources = choose_sources(platform.machine())
+        sources = choose_sources(machine or platform.machine())
         objects = [str(Path(scratch) / f"{path.stem}.o") for path, _ in sources]
         commands = [
             [*compiler, *FLAGS, *flags, *added, digest, "-c", str(path), "-o", output]
@@ -107,7 +111,7 @@ def build(library: Path = LIBRARY, extra: list[str] | None = None) -> Path:
         ]
         list(pool.map(run, commands))
         output = str(Path(scratch) / library.name)
-        run([*compiler, "-shared", *added, *objects, "-o", output])
+        run([*compiler, "-shared", *added, *objects, "-lm", "-o", output])
         Path(output).replace(library)
     return library
 
@@ -116,13 +120,16 @@ def main() -> int:
     """Build where it is needed; the exit status is 2 if it cannot be built."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sanitize", action="store_true", help="with the address and undefined-behaviour sanitizers")
+    parser.add_argument("--portable", action="store_true", help="as on a machine without files of its own")
     parser.add_argument("--strict", action="store_true", help="a warning is an error; always build")
     arguments = parser.parse_args()
     extra = (SANITIZE if arguments.sanitize else []) + (["-Werror"] if arguments.strict else [])
+    extra += OTHER_MACHINE if arguments.portable else []
     if not extra and is_fresh(LIBRARY):
         return 0
     try:
-        print(f"built {build(extra=extra).relative_to(ROOT)}")
+        library = build(extra=extra, machine="other" if arguments.portable else "")
+        print(f"built {library.relative_to(ROOT)}")
     except NativeBuildError as error:
         print(error, file=sys.stderr)
         return 2

@@ -4,10 +4,12 @@
 
 #include "assay_kernels.h"
 
+#if !defined(ASSAY_X86_64) /* a build may say 0, to try what other machines get */
 #if defined(__x86_64__) || defined(_M_X64)
 #define ASSAY_X86_64 1
 #else
 #define ASSAY_X86_64 0
+#endif
 #endif
 
 /* The widest kernel works on this many independent inputs side by side. */

@@ -6,6 +6,8 @@
 
 #if ASSAY_X86_64
 #include <xmmintrin.h>
+#else
+#include <fenv.h>
 #endif
 
 void assay_weight_sums(uint32_t type, size_t count, const uint8_t *earlier, const uint8_t *later, double *sums) {
@@ -15,6 +17,10 @@ void assay_weight_sums(uint32_t type, size_t count, const uint8_t *earlier, cons
   assay_kernels.weight_sums(type, count, earlier, later, sums);
   _mm_setcsr(before);
 #else
+  fenv_t before;
+  fegetenv(&before);
+  fesetenv(FE_DFL_ENV);
   assay_kernels.weight_sums(type, count, earlier, later, sums);
+  fesetenv(&before);
 #endif
 }
