@@ -9,11 +9,19 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tools import native_build
+
 TORTURE = os.environ.get("ASSAY_TORTURE") == "1"
 
 settings.register_profile("test", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("torture", deadline=None, max_examples=10_000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("torture" if TORTURE else "test")
+
+
+def pytest_configure(config):
+    """Build the native library again where its sources changed, once, before any worker starts."""
+    if not hasattr(config, "workerinput") and not native_build.is_fresh(native_build.LIBRARY):
+        native_build.build()
 
 
 @pytest.fixture(autouse=True)
