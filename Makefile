@@ -15,7 +15,7 @@ BASE := $(VENV)/.assay-base
 DEV := $(VENV)/.assay-dev
 DOCS := $(VENV)/.assay-docs
 
-.PHONY: help install install-dev native sanitize demo test lint docs bench experiment vectors wheel torture clean browser
+.PHONY: help install install-dev native sanitize demo test lint docs bench experiment vectors wheel extras torture clean browser
 
 help:
 	@echo "make demo      install into $(VENV), record, audit, tamper, certify and verify two models"
@@ -29,6 +29,7 @@ help:
 	@echo "make experiment NAME=table2: run an experiment of a paper, ours beside the paper's; ARGS=--tiny takes seconds"
 	@echo "make vectors   write the test vectors again"
 	@echo "make wheel     build the wheel, install it alone and use it"
+	@echo "make extras    install the wheel with each extra, or NAME=torch; TORCH=2.14.1 takes another version; slow"
 	@echo "make torture   the long versions: 100 kills, 10,000,000 mutated inputs"
 	@echo "make clean     remove build outputs and caches, keep $(VENV) and runs/"
 	@echo
@@ -102,6 +103,9 @@ vectors: $(DEV)
 
 wheel: $(DEV)
 	tools/check_wheel.sh $(BIN)/python
+
+extras: $(DEV)
+	tools/check_extras.sh $(BIN)/python $(NAME)
 
 torture: $(DEV) native browser
 	ASSAY_TORTURE=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m torture
