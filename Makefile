@@ -15,7 +15,7 @@ BASE := $(VENV)/.assay-base
 DEV := $(VENV)/.assay-dev
 DOCS := $(VENV)/.assay-docs
 
-.PHONY: help install install-dev native sanitize demo test lint docs bench experiment vectors wheel extras torture clean browser
+.PHONY: help install install-dev native sanitize demo demo-network test lint docs bench experiment vectors wheel extras torture clean browser
 
 help:
 	@echo "make demo      install into $(VENV), record, audit, tamper, certify and verify two models"
@@ -65,6 +65,9 @@ sanitize: $(DEV)
 
 demo: $(BASE) native
 	$(BIN)/python -m assay demo
+
+demo-network: $(BASE) native
+	$(BIN)/python -m assay demo network
 
 test: $(DEV) native browser
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
