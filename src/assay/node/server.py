@@ -108,7 +108,7 @@ class NodeServer:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_keep_alive=30,
+            timeout_keep_alive=limits.idle_seconds,
             timeout_graceful_shutdown=_GRACE,
             h11_max_incomplete_event_size=64 * 1024,
             limit_concurrency=limits.requests + limits.blobs + limits.streams + 64,

@@ -14,11 +14,13 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from assay.errors import UsageError
 from assay.node.api.problems import make_problem
 
 _MAX_CALLERS: Final = 10_000
 _STREAMS: Final = "/api/v1/events"
 _BLOBS: Final = "/api/v1/blobs"
+_MAX_HEADERS: Final = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Limits:
         streams: streams of events that are open at the same time.
         body_seconds: longest time for a body to arrive.
         head_seconds: longest time for the head of a request to arrive.
+        idle_seconds: after which a connection without a request is closed.
     """
 
     body_bytes: int = 256 * 1024
@@ -46,10 +49,21 @@ class Limits:
     streams: int = 256
     body_seconds: float = 30.0
     head_seconds: float = 10.0
+    idle_seconds: int = 30
 
 
-class _TooLong(Exception):
-    """The body is longer than it may be."""
+class BodyTooLong(UsageError):
+    """A body that is longer than it may be, found out in the midst of it."""
+
+    code = "api.body"
+    http_status = 413
+
+
+class BodyTooSlow(UsageError):
+    """A body that did not arrive in time."""
+
+    code = "api.slow"
+    http_status = 408
 
 
 class RateLimit:
@@ -118,25 +132,16 @@ class LimitedApp:
             self._active[kind] -= 1
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        headers = scope["headers"]
+        announced = dict(headers).get(b"content-length", b"0")
         if not announced.isdigit() or int(announced) > most:
             await self._refuse(scope, receive, send, 413, "api.body", f"a body has at most {most} bytes")
-            return
-        started = False
-
-        async def watch(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, self._bound(receive, most), watch)
-        except _TooLong:
-            if not started:
-                await self._refuse(scope, receive, send, 413, "api.body", f"a body has at most {most} bytes")
-        except TimeoutError:
-            if not started:
-                await self._refuse(scope, receive, send, 408, "api.slow", "the body did not arrive in time")
+        elif sum(len(name) + len(value) for name, value in headers) > _MAX_HEADERS:
+            await self._refuse(scope, receive, send, 431, "api.headers", f"headers have at most {_MAX_HEADERS} bytes")
+        elif scope.get("http_version") not in {"1.0", "1.1"}:
+            await self._refuse(scope, receive, send, 505, "api.http-version", "this is a door for HTTP/1.1")
+        else:
+            await self._app(scope, self._bound(receive, most), send)
 
     def _bound(self, receive: Receive, most: int) -> Receive:
         """Return a source of the body that counts bytes and seconds."""
@@ -147,12 +152,17 @@ class LimitedApp:
             nonlocal left, finished
             if finished:  # what comes now is only the end of the connection
                 return await receive()
-            async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
-                message = await receive()
+            try:
+                async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
+                    message = await receive()
+            except TimeoutError:
+                self._on_refused(BodyTooSlow.code)
+                raise BodyTooSlow("the body did not arrive in time") from None
             left -= len(message.get("body", b""))
             finished = not message.get("more_body", False)
             if left < 0:
-                raise _TooLong
+                self._on_refused(BodyTooLong.code)
+                raise BodyTooLong("the body is too long", expected=f"at most {most} bytes")
             return message
 
         return take

@@ -33,6 +33,14 @@ def make_protocol(head_seconds: float) -> type[H11Protocol]:
         def data_received(self, data: bytes) -> None:
             """Stop the clock when a head is complete, start it when one has begun."""
             super().data_received(data)
+            self._look()
+
+        def on_response_complete(self) -> None:
+            """Look at what came behind the request that was answered."""
+            super().on_response_complete()
+            self._look()
+
+        def _look(self) -> None:
             if self.conn.their_state is not h11.IDLE:
                 self._stop()
             elif self.head_timer is None and self.conn.trailing_data[0]:

@@ -50,7 +50,9 @@ _TITLES: Final = {
     409: "conflict",
     422: "the request is not in its form",
     429: "too many requests",
+    431: "headers too large",
     503: "not available now",
+    505: "version not supported",
     507: "no room",
 }
 
