@@ -6,7 +6,7 @@ import shutil
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.errors import StorageError
@@ -202,6 +202,7 @@ def make_root(path):
     return path
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 2**32))
 def test_any_history_keeps_exactly_what_is_held(tmp_path_factory, seed):
     """Against a dictionary: after random holds, declarations, stores and collections the same objects can be read."""

@@ -24,6 +24,8 @@ from assay.storage.files import Files, read_file, write_atomic
 ADDRESS: Final = "address.json"
 LOG: Final = "node.log"
 _PATIENCE: Final = 60.0
+_started: Final[dict[int, subprocess.Popen[bytes]]] = {}
+"""Nodes that this process started, so that it takes note of their end when it stops them."""
 
 
 class NodeNotRunning(UsageError):
@@ -109,6 +111,7 @@ def start_in_background(folder: Path, arguments: Sequence[str]) -> Address:
     while time.monotonic() < end and child.poll() is None:
         address = read_address(folder)
         if address is not None and address.pid == child.pid:
+            _started[child.pid] = child
             return address
         time.sleep(0.02)
     raise NodeStuck(
@@ -150,6 +153,8 @@ def stop_service(folder: Path) -> int:
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end:
         if get_holder(folder / CHAIN) != pid:
+            if pid in _started:
+                _started.pop(pid).wait()
             return pid
         time.sleep(0.02)
     raise NodeStuck("the node did not end", actual=f"process {pid}", next_step=f"see the end of {folder / LOG}")
