@@ -46,6 +46,7 @@ OPERATOR = b"o" * 32
 POINTS = 1_000_000
 SIGNERS = 20_000
 BLOCK = 8192
+INTERVAL_MS = 500
 THREADS = 2
 BAR, GOAL = 4000, 8000
 
@@ -177,9 +178,9 @@ def measure_lone(folder: Path, count: int = 200) -> tuple[float, float]:
     return statistics.median(lone), statistics.median(syncs)
 
 
-def open_core(folder: Path) -> NodeCore:
-    """Return a node without its HTTP door that makes blocks on demand."""
-    settings = NodeSettings(folder, interval_ms=0, mempool=MempoolLimits(transactions=2 * BLOCK))
+def open_core(folder: Path, interval_ms: int = 0) -> NodeCore:
+    """Return a node without its HTTP door; at interval 0 it makes blocks on demand."""
+    settings = NodeSettings(folder, interval_ms=interval_ms, mempool=MempoolLimits(transactions=3 * BLOCK))
     return NodeCore(settings, OPERATOR)
 
 
@@ -204,7 +205,7 @@ def run(folder: Path, accounts: int, transfers: int) -> int:
     print(f"founding a ledger of {accounts} accounts, signing {transfers} transfers", flush=True)
     load = prepare(folder / "node", accounts, transfers)
     start = time.perf_counter()
-    core = open_core(load.folder)
+    core = open_core(load.folder, INTERVAL_MS)
     core.start()
     print(f"ledger state built in {time.perf_counter() - start:.1f} s", flush=True)
     before = measure_signatures(load, min(4000, transfers))
@@ -215,7 +216,12 @@ def run(folder: Path, accounts: int, transfers: int) -> int:
     bare = statistics.median([before, after])
     (folder / "lone").mkdir()
     lone, sync = measure_lone(folder / "lone" / "node")
-    blocks = {"blocks": len(sizes), "medianBlock": statistics.median(sizes), "largestBlock": max(sizes)}
+    blocks = {
+        "blocks": len(sizes),
+        "medianBlock": statistics.median(sizes),
+        "largestBlock": max(sizes),
+        "intervalMs": INTERVAL_MS,
+    }
     results = [
         make_result(
             f"signed transfers a second over {accounts} accounts, durable blocks, provable root",
