@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
 import httpx
-import msgspec
 
 from assay.client.answers import (
     AcceptedAnswer,
@@ -180,12 +179,12 @@ class NodeClient:
         """Yield an event for each block above a height, as they come; ends when the connection does.
 
         Raises:
-            NetworkError: the connection broke; go on with the height of the last event.
+            NetworkError: the connection broke, or what comes is no event; go on with the height of the last one.
         """
         with self.transport.stream_lines("/events", after=after) as lines:
             for line in lines:
-                if line.startswith("data: "):
-                    yield msgspec.json.decode(line[6:], type=BlockEvent)
+                if line.startswith(b"data: "):
+                    yield self.transport.decode(line[6:], BlockEvent)
 
     def upload(
         self,

@@ -89,7 +89,7 @@ class Transport:
             NetworkError: unreachable, unavailable, or no such answer.
             RefusedByNode: the node refuses.
         """
-        return self._decode(self._send("GET", path, params=query), kind)
+        return self.decode(self._send("GET", path, params=query), kind)
 
     def get_bytes(self, path: str) -> bytes:
         """Return the raw answer of a GET; raises as `get`."""
@@ -97,7 +97,7 @@ class Transport:
 
     def send(self, method: str, path: str, body: bytes, kind: type[AnswerT]) -> AnswerT:
         """Send raw bytes by POST or PUT and return the JSON answer; raises as `get`."""
-        return self._decode(self._send(method, path, content=body, headers={"content-type": _BINARY}), kind)
+        return self.decode(self._send(method, path, content=body, headers={"content-type": _BINARY}), kind)
 
     def _send(self, method: str, path: str, **request: Any) -> bytes:
         for left in range(_TRIES - 1, -1, -1):
@@ -121,7 +121,7 @@ class Transport:
         return bytes(body)
 
     @contextmanager
-    def stream_lines(self, path: str, **query: Any) -> Iterator[Iterator[str]]:
+    def stream_lines(self, path: str, **query: Any) -> Iterator[Iterator[bytes]]:
         """Give the lines of an answer that does not end.
 
         Raises:
@@ -131,9 +131,14 @@ class Transport:
         with self._network_errors(), self._client.stream("GET", path, params=query, timeout=timeout) as response:
             if response.status_code >= 300:
                 raise _read_problem(response.status_code, response.read())
-            yield response.iter_lines()
+            yield _split_lines(response.iter_bytes())
 
-    def _decode(self, data: bytes, kind: type[AnswerT]) -> AnswerT:
+    def decode(self, data: bytes, kind: type[AnswerT]) -> AnswerT:
+        """Return what the bytes of an answer say.
+
+        Raises:
+            AnswerRefused: they are not in the form of `kind`.
+        """
         try:
             return msgspec.json.decode(data, type=kind)
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:
@@ -153,6 +158,20 @@ class Transport:
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
+
+
+def _split_lines(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield lines without their ends, however the bytes are cut.
+
+    Raises:
+        AnswerRefused: a line is longer than any answer.
+    """
+    waiting = b""
+    for part in parts:
+        *lines, waiting = (waiting + part).split(b"\n")
+        yield from lines
+        if len(waiting) > MAX_ANSWER:
+            raise AnswerRefused("a line of the stream is too long", expected=f"at most {MAX_ANSWER} bytes")
 
 
 def _read_problem(status: int, body: bytes) -> NetworkError | RefusedByNode:
