@@ -28,9 +28,10 @@ from pathlib import Path
 import msgspec
 
 from assay.client.builders import Payer, build_transfer
+from assay.node.address import CHAIN
 from assay.node.application import LedgerApplication
 from assay.node.chain_store import ChainStore
-from assay.node.core import CHAIN, NodeCore, NodeSettings
+from assay.node.core import NodeCore, NodeSettings
 from assay.node.founding import Founding, found_ledger
 from assay.node.mempool import MempoolFull, MempoolLimits
 from assay.protocol.blocks import Genesis, compute_chain_id

@@ -6,8 +6,9 @@ import sqlite3
 import pytest
 
 from assay.consensus.solo import EngineHalted, OperatorRefused
+from assay.node.address import CHAIN
 from assay.node.chain_store import ChainStore
-from assay.node.core import CHAIN, NodeCore, NodeSettings, NotFounded
+from assay.node.core import NodeCore, NodeSettings, NotFounded
 from assay.node.founding import BEACON, GENESIS, BeaconDamaged, ParametersRefused, decode_parameters
 from assay.node.server import AddressTaken, NodeServer
 from assay.protocol.contracts.account_records import Transfer

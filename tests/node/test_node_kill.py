@@ -13,9 +13,8 @@ import pytest
 from assay.client.builders import Payer, build_transfer
 from assay.client.node_client import NodeClient
 from assay.errors import AssayError
+from assay.node.address import CHAIN, read_address
 from assay.node.chain_store import ChainStore
-from assay.node.core import CHAIN
-from assay.node.service import read_address
 from assay.protocol.blocks import compute_chain_id
 from assay.protocol.signatures import get_public_key
 from tests.node.running import ALICE, BOB, OPERATOR, found_node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from assay.protocol.blocks import Genesis
 
 DEFAULT_URL: Final = "http://127.0.0.1:7373"
+_NODE_LIBRARIES: Final = ("fastapi", "httpx", "prometheus_client", "uvicorn")
 _KEY: Final = re.compile("[0-9a-f]{64}")
 
 
@@ -44,9 +46,24 @@ class CarriedOutNot(UsageError):
 
 
 class ClientMissing(UsageError):
-    """The command talks to a node, and the libraries for that are not installed."""
+    """The command runs a node or talks to one, and the libraries for that are not installed."""
 
     code = "ledger.client-missing"
+
+
+def require_node() -> None:
+    """Check that the libraries of the extra `node` can be imported, without importing them.
+
+    Raises:
+        ClientMissing: they are not installed.
+    """
+    missing = [name for name in _NODE_LIBRARIES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ClientMissing(
+            "this command needs the libraries of a node",
+            actual=", ".join(missing),
+            next_step="pip install 'assay[node]'",
+        )
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
@@ -74,12 +91,9 @@ def open_client(arguments: argparse.Namespace) -> NodeClient:
         AnchorMissing: no anchor, or several and none was chosen.
         ClientMissing: the extra `node` is not installed.
     """
-    try:
-        from assay.client.node_client import NodeClient
-    except ImportError as error:
-        raise ClientMissing(
-            "this command talks to a node", actual=str(error), next_step="pip install 'assay[node]'"
-        ) from None
+    require_node()
+    from assay.client.node_client import NodeClient
+
     return NodeClient(find_url(arguments.node), find_anchor(arguments.anchor))
 
 
@@ -87,7 +101,7 @@ def find_url(chosen: str | None) -> str:
     """Return the address of the node: what was chosen, ASSAY_NODE, the node of this home, or the default."""
     if chosen or os.environ.get("ASSAY_NODE"):
         return chosen or os.environ["ASSAY_NODE"]
-    from assay.node.service import read_address
+    from assay.node.address import read_address
     from assay.storage.paths import get_home
 
     address = read_address(get_home() / "node")

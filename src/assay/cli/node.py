@@ -51,8 +51,10 @@ def _configure_start(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Carry out the chosen verb and return 0."""
+    from assay.cli.ledger import require_node
     from assay.storage.paths import get_home
 
+    require_node()
     folder = arguments.folder or get_home() / "node"
     return {"start": _start, "status": _status, "stop": _stop}[arguments.verb](arguments, folder)
 
@@ -78,9 +80,10 @@ def _start(arguments: argparse.Namespace, folder: Path) -> int:
 
 
 def _run(arguments: argparse.Namespace, folder: Path, seed: bytes) -> int:
+    from assay.node.address import Address
     from assay.node.core import NodeSettings
     from assay.node.logs import start_logs
-    from assay.node.service import Address, run_service
+    from assay.node.service import run_service
 
     def tell(address: Address) -> None:
         if arguments.json:
@@ -150,8 +153,9 @@ def read_funds(texts: list[str]) -> dict[bytes, int]:
 
 def _status(arguments: argparse.Namespace, folder: Path) -> int:
     from assay.client.node_client import NodeClient
+    from assay.node.address import read_address
     from assay.node.founding import GENESIS
-    from assay.node.service import NodeNotRunning, read_address
+    from assay.node.service import NodeNotRunning
     from assay.storage.anchors import read_genesis_file
 
     address = read_address(folder)

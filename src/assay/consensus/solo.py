@@ -126,6 +126,8 @@ class SoloEngine:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
+        self.last_seconds = 0.0
+        """How long the last block took, from the choice of its transactions to its being durable."""
 
     def start(self) -> None:
         """Begin to make blocks in a thread of its own."""
@@ -165,6 +167,7 @@ class SoloEngine:
         """
         with self._making:
             self._refuse_if_halted()
+            begin = time.monotonic()
             try:
                 block, finalized = self._make()
             except Exception as error:
@@ -173,6 +176,7 @@ class SoloEngine:
                     self._on_halt(error)
                 self._refuse_if_halted()
                 raise
+            self.last_seconds = time.monotonic() - begin
             if self._on_block is not None:
                 self._on_block(block, finalized)
         return block

@@ -13,6 +13,7 @@ from typing import ClassVar, Final, NamedTuple, TypeVar
 from assay.consensus.engine import FinalizedBlock
 from assay.consensus.solo import SoloEngine
 from assay.errors import AssayError, UsageError
+from assay.node.address import CHAIN
 from assay.node.api.limits import Limits
 from assay.node.api.metrics import Metrics
 from assay.node.application import LedgerApplication
@@ -36,7 +37,6 @@ from assay.storage.retained_blobs import RetainedBlobs
 
 RecordT = TypeVar("RecordT", bound=Record)
 
-CHAIN: Final = "chain"
 BLOBS: Final = "blobs"
 
 
@@ -194,6 +194,7 @@ class NodeCore:
     def collect(self) -> None:
         """Delete the blobs that nobody needs any more."""
         collected = self.bundles.collect(self.get_height())
+        self.metrics.blob_bytes.set(self.bundles.blobs.measure()[0])
         if collected.holds:
             log("blobs collected", holds=collected.holds, objects=collected.objects)
 
@@ -212,6 +213,7 @@ class NodeCore:
         self.metrics.height.set(header.height)
         self.metrics.blocks.inc()
         self.metrics.waiting.set(len(self.pool))
+        self.metrics.block_seconds.observe(self.engine.last_seconds)
         for code, count in Counter(result.code for result in finalized.results).items():
             self.metrics.transactions.labels(code or "carried-out").inc(count)
         if block.transactions:

@@ -9,19 +9,18 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
 import msgspec
 
 from assay.errors import AssayError, NetworkError, StorageError, UsageError
-from assay.node.core import CHAIN, NodeCore, NodeSettings
+from assay.node.address import ADDRESS, CHAIN, Address, read_address
+from assay.node.core import NodeCore, NodeSettings
 from assay.node.server import NodeServer
 from assay.storage.chain import get_holder
-from assay.storage.files import Files, read_file, write_atomic
+from assay.storage.files import Files, write_atomic
 
-ADDRESS: Final = "address.json"
 LOG: Final = "node.log"
 _PATIENCE: Final = 60.0
 _started: Final[dict[int, subprocess.Popen[bytes]]] = {}
@@ -44,14 +43,6 @@ class NodeHalted(StorageError):
     """A fault kept the node from making blocks, and it ended; what was committed is kept."""
 
     code: ClassVar[str] = "node.halted"
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a running node answers, and which process it is."""
-
-    url: str
-    pid: int
 
 
 def run_service(
@@ -119,23 +110,6 @@ def start_in_background(folder: Path, arguments: Sequence[str]) -> Address:
         actual=f"exit code {child.returncode}" if child.poll() is not None else f"process {child.pid}",
         next_step=f"see the end of {folder / LOG}",
     )
-
-
-def read_address(folder: Path) -> Address | None:
-    """Return where the node of a folder answers, or None if none runs there.
-
-    Raises:
-        StorageError: the disk.
-    """
-    files = Files()
-    pid = get_holder(folder / CHAIN)
-    if pid is None or files.get_kind(folder / ADDRESS) != "file":
-        return None
-    try:
-        address = msgspec.json.decode(read_file(files, folder / ADDRESS, 4096), type=Address)
-    except (msgspec.MsgspecError, StorageError):
-        return None
-    return address if address.pid == pid else None
 
 
 def stop_service(folder: Path) -> int:

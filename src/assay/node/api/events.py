@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
+from prometheus_client import Gauge
 from starlette.concurrency import run_in_threadpool
 
 from assay.node.views import ChainViews
@@ -57,14 +58,22 @@ class Broker:
             return
 
 
-async def stream_blocks(views: ChainViews, broker: Broker, after: int) -> AsyncIterator[bytes]:
-    """Yield an event for each block above `after`, and a comment when nothing happens for a while."""
-    yield b": assay\n\n"
-    while not broker.is_closed:
-        found = await run_in_threadpool(views.list_events, after, _PAGE)
-        for height, body in found:
-            yield b"event: block\nid: %d\ndata: %s\n\n" % (height, body)
-            after = height
-        if not found:
-            await broker.wait(_HEARTBEAT)
-            yield b": still here\n\n"
+async def stream_blocks(views: ChainViews, broker: Broker, after: int, streams: Gauge) -> AsyncIterator[bytes]:
+    """Yield an event for each block above `after`, and a comment when nothing happens for a while.
+
+    Args:
+        views: of the chain.
+        broker: says when to look again.
+        after: height to go on from.
+        streams: counts what is open.
+    """
+    with streams.track_inprogress():
+        yield b": assay\n\n"
+        while not broker.is_closed:
+            found = await run_in_threadpool(views.list_events, after, _PAGE)
+            for height, body in found:
+                yield b"event: block\nid: %d\ndata: %s\n\n" % (height, body)
+                after = height
+            if not found:
+                await broker.wait(_HEARTBEAT)
+                yield b": still here\n\n"

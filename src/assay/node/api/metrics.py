@@ -23,7 +23,7 @@ class Metrics:
             ["code"],
             registry=own,
         )
-        self.commit_seconds = Histogram(
+        self.block_seconds = Histogram(
             "assay_block_seconds", "Time to make and commit a block", registry=own, buckets=_BUCKETS
         )
         self.waiting = Gauge("assay_mempool_transactions", "Transactions that wait for a block", registry=own)

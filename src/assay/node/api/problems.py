@@ -116,6 +116,10 @@ def install(app: FastAPI) -> None:
         found = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5])
         return make_problem(422, "api.invalid", "the request is not in its form", actual=ascii(found))
 
+    async def on_fault(_: Request, __: Exception) -> Response:
+        return _unexpected()
+
+    app.add_exception_handler(Exception, on_fault)
     app.add_exception_handler(AssayError, on_assay)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_invalid)

@@ -76,7 +76,7 @@ def _add_node(router: APIRouter, core: NodeCore, broker: events.Broker) -> None:
         )
         if start is None:
             start = await run_in_threadpool(core.get_height)
-        stream = events.stream_blocks(core.views, broker, start)
+        stream = events.stream_blocks(core.views, broker, start, core.metrics.streams)
         return StreamingResponse(stream, media_type=events.MEDIA_TYPE, headers={"cache-control": "no-store"})
 
 
