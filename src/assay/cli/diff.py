@@ -54,6 +54,8 @@ def execute(arguments: argparse.Namespace) -> int:
             grow=picture is not None or arguments.json,
             progress=meter.update,
         )
+    if picture is not None and found.growth is None:
+        raise PictureRefused("there is nothing to draw: losses and states of a run that was only observed are not kept")
     if picture is not None and found.growth is not None:
         from assay.storage.files import Files, write_atomic
         from assay.training.compare.picture import render_growth

@@ -11,6 +11,7 @@ from assay.errors import AssayError
 from assay.training.compare.chain_check import verify_chain
 from assay.training.compare.findings import CAUSE, Comparison
 from assay.training.compare.growth import Growth, measure_growth
+from assay.training.compare.observed import are_observed, compare_observed
 from assay.training.compare.runs import compare_sides
 from assay.training.compare.side import Side, open_sides
 
@@ -72,6 +73,8 @@ def explain_difference(
     Raises:
         AssayError: a run cannot be read, or does not hold together.
     """
+    if are_observed(path_a, path_b):
+        return Difference(compare_observed(path_a, path_b), None, "", None)
     a, b = open_sides(path_a, path_b)
     try:
         for side in (a, b) if verify else ():

@@ -8,7 +8,7 @@ from typing import Final
 from assay.errors import AssayError
 from assay.protocol.evidence.model_state import MODEL_NAMESPACES, PARAM, TensorRecord
 from assay.protocol.evidence.order import SEQUENTIAL
-from assay.protocol.evidence.plan import InitialisedStart
+from assay.protocol.evidence.plan import InitialisedStart, Profile
 from assay.training.compare.findings import BESIDE, CAUSE, Finding
 from assay.training.compare.programs import compare_programs
 from assay.training.compare.samples import compare_data
@@ -21,9 +21,9 @@ _UNDECIDING: Final = ("intended_steps", "interval_length", "root_period", "limit
 """Fields of a plan that decide no bit of the training."""
 
 
-def list_settings(a: Side, b: Side) -> list[tuple[str, str, str]]:
-    """Return (name, value in A, value in B) of every setting of the profiles that differs, required ones first."""
-    one, other = ({setting.name: setting.value for setting in side.profile.settings} for side in (a, b))
+def list_settings(a: Profile, b: Profile) -> list[tuple[str, str, str]]:
+    """Return (name, value in A, value in B) of every setting of two profiles that differs, required ones first."""
+    one, other = ({setting.name: setting.value for setting in profile.settings} for profile in (a, b))
     names = sorted(one.keys() | other.keys(), key=lambda name: (name.startswith(_ABOUT), name))
     return [(n, one.get(n, "absent"), other.get(n, "absent")) for n in names if one.get(n) != other.get(n)]
 
@@ -33,6 +33,11 @@ def find_environment(a: Side, b: Side) -> Finding | None:
 
     Its role is BESIDE: whether it changed a bit is known from the steps.
     """
+    return find_environment_of(a.profile, b.profile)
+
+
+def find_environment_of(a: Profile, b: Profile) -> Finding | None:
+    """Return the difference of two profiles; see `find_environment`."""
     settings = list_settings(a, b)
     required = [setting for setting in settings if not setting[0].startswith(_ABOUT)]
     if not required:
