@@ -4,7 +4,16 @@ from assay.protocol.contracts.submission_bodies import FlagIntervals
 from assay.protocol.contracts.submission_keys import draw_key
 from assay.protocol.contracts.submission_rejections import FlagRefused
 from assay.protocol.evidence.draw import Draw, draw_sub_quorum
-from experiments.simulation.verifiers import judge, list_judgements
+from experiments.simulation.runs import pretend
+from experiments.simulation.verifiers import (
+    Verifier,
+    judge,
+    list_judgements,
+    open_world,
+    submit,
+    vote_chaotically,
+)
+from experiments.simulation.world import name_actors, verify_conserved
 from tests.ledgers import assert_done, assert_refused, open_ledger
 from tests.protocol.contracts.test_deadlines import get_payments
 
@@ -50,3 +59,23 @@ def test_nobody_knows_who_will_judge_a_flagged_interval():
     beacon = world.engine.blocks[-1].header.beacon
     assert found.seats == draw_sub_quorum(world.get_status(run.submission).draw, beacon, 4, 0, seats, 5)
     assert found.seats != foreseen
+
+
+def test_accusations_are_bounded_by_own_intervals():
+    """Three of ten call their own intervals false: at most three more are judged, all accepted, within the escrow."""
+    accusers = [Verifier(actor, vote_chaotically) for actor in name_actors("accuser", 3)]
+    world, submitter, crew = open_world(7, accusers)
+    run = pretend(world, submitter, intervals=40)
+    assert submit(world, submitter, run, sample=1) == ""
+    escrow = world.get_status(run.submission).escrow
+    assert judge(world, run, crew) == "accepted"
+    accused = [each for each in list_judgements(world, run) if each.origin == "accused"]
+    assert 1 <= len(accused) <= 3
+    assert {each.finding for each in accused} == {"accepted"}
+    payments = get_payments(world, run)
+    assert not any(
+        account in {each.actor.account for each in accusers} for account, kind in payments if kind == "reward"
+    )
+    moved = sum(amount for (_, kind), amount in payments.items() if kind in {"reward", "escrow-returned"})
+    assert moved == escrow
+    verify_conserved(world.store.values)

@@ -30,8 +30,6 @@ FINAL: Final = "final"
 WITHDRAWN: Final = "withdrawn"
 """Taken back by the submitter before availability."""
 
-PHASES: Final = (AVAILABILITY, DRAW, FLAGS, COMMIT, REVEAL, WINDOW, FINAL, WITHDRAWN)
-
 UNDECIDED, ACCEPTED, REJECTED, INCONCLUSIVE = "", "accepted", "rejected", "inconclusive"
 """Findings about an interval, and verdicts."""
 
@@ -43,8 +41,6 @@ FLAGGED: Final = "flagged"
 """Asked for by a drawn verifier."""
 ACCUSED: Final = "accused"
 """A verifier's own interval, in which it found another result."""
-
-ORIGINS: Final = (UNIFORM, CHECK, FLAGGED, ACCUSED)
 
 
 class Submission(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
