@@ -16,8 +16,8 @@ def observe(path, *, rate=0.1, shift=0.0, start=0.0, steps=6, threads=1):
     with torch.no_grad():
         net.bias.add_(start)
     optimizer = torch.optim.SGD(net.parameters(), lr=rate)
-    run = assay.start(path)
     torch.set_num_threads(threads)
+    run = assay.start(path)
     assay.observe(run, net, optimizer, every=2)
     torch.set_num_threads(1)
     for step in range(steps):
