@@ -273,3 +273,17 @@ def test_bags_of_unchecked_indices(changes):
     verify_program(bags(), OPERATORS)
     with pytest.raises(UnsafeOperand):
         verify_program(bags(**changes), OPERATORS)
+
+
+@pytest.mark.parametrize(("queries", "keys", "is_safe"), [(4, 2, True), (4, 1, True), (3, 2, False), (2, 4, False)])
+def test_heads_of_attention(queries, keys, is_safe):
+    """Several heads of the query may share one of the key; other numbers would index beyond the key (PRG-20)."""
+    query, key = f"f32 1 {queries} 4 8", f"f32 1 {keys} 4 8"
+    operator = "_scaled_dot_product_flash_attention_for_cpu"
+    attended = node(operator, ["$0", "$1", "$2", 0.0, False], [query, f"f32 1 {queries} 4"])
+    subject = program([query, key, key], [attended])
+    if is_safe:
+        verify_program(subject, OPERATORS)
+        return
+    with pytest.raises(UnsafeOperand):
+        verify_program(subject, OPERATORS)

@@ -257,7 +257,8 @@ def _verify_attention(first: int) -> Callable[[_Call], None]:
         query, key = call.require_shape(first, "query"), call.require_shape(first + 1, "key")
         call.require(len(query) == len(key) == 4, "query and key have four dimensions")
         call.require(key == call.require_shape(first + 2, "value"), "value has another shape than key")
-        call.require((query[:2], query[3]) == (key[:2], key[3]), "query and key do not fit")
+        call.require((query[0], query[3]) == (key[0], key[3]), "query and key do not fit")
+        call.require(key[1] > 0 and query[1] % key[1] == 0, "the heads of the query are no multiple of the key's")
         call.require(not call.node.arguments[first + 5 + (2 if first else 0) :], "a mask is passed by its name")
         mask = call.get_shape(2**20, "attn_mask")
         if mask is not None:
