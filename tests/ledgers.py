@@ -2,7 +2,10 @@
 
 from assay.protocol.beacon import compute_beacon
 from assay.protocol.contracts.accounts import account_key
-from assay.protocol.contracts.submission_records import AVAILABILITY
+from assay.protocol.contracts.stake_records import Stake
+from assay.protocol.contracts.stakes import stake_key
+from assay.protocol.contracts.submission_keys import payments_key
+from assay.protocol.contracts.submission_records import AVAILABILITY, PaymentList
 from assay.protocol.environment import Environment
 from assay.protocol.transition import execute_block, open_or_refuse
 from experiments.simulation.runs import pretend
@@ -62,3 +65,17 @@ def open_ledger(phase=AVAILABILITY, honest=7, bad=(), false=(), intervals=8, ter
     while world.get_status(run.submission).phase != phase:
         carry_on(world, run, crew)
     return world, submitter, crew, run
+
+
+def get_payments(world, run):
+    """Return what moved because of a run: (account, kind) to amount."""
+    found = world.read(payments_key(run.submission), PaymentList)
+    moved = {}
+    for each in () if found is None else found.payments:
+        moved[each.account, each.kind] = moved.get((each.account, each.kind), 0) + each.amount
+    return moved
+
+
+def get_stake(world, actor):
+    """Return the bonded points of an actor."""
+    return world.expect(stake_key(actor.account), Stake).bonded

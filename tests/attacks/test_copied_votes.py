@@ -58,7 +58,7 @@ def test_a_copied_commitment_cannot_be_opened():
     world.pass_blocks(world.get_status(run.submission).deadline - world.height)
     status = world.get_status(run.submission)
     assert (status.phase, status.verdict) == (WINDOW, "accepted")
-    from tests.protocol.contracts.test_deadlines import get_payments, get_stake
+    from tests.ledgers import get_payments, get_stake
 
     assert get_payments(world, run)[thief.actor.account, "broken-reveal"] > 0
     assert get_stake(world, thief.actor) < 10_000

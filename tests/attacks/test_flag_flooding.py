@@ -14,8 +14,7 @@ from experiments.simulation.verifiers import (
     vote_chaotically,
 )
 from experiments.simulation.world import name_actors, verify_conserved
-from tests.ledgers import assert_done, assert_refused, open_ledger
-from tests.protocol.contracts.test_deadlines import get_payments
+from tests.ledgers import assert_done, assert_refused, get_payments, open_ledger
 
 
 def test_flags_are_bounded_and_paid_from_the_escrow():

@@ -4,7 +4,7 @@ from assay.protocol.evidence.votes import compute_work_key
 from experiments.simulation.runs import make_digest, pretend
 from experiments.simulation.verifiers import Verifier, judge, list_judgements, open_world, submit, vote_lazily
 from experiments.simulation.world import make_actor, name_actors
-from tests.protocol.contracts.test_deadlines import get_payments
+from tests.ledgers import get_payments
 
 
 def run_with(lazy, false, name, honest=9):

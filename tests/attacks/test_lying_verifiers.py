@@ -13,7 +13,7 @@ from experiments.simulation.verifiers import (
     vote_lazily,
 )
 from experiments.simulation.world import make_actor, name_actors
-from tests.protocol.contracts.test_deadlines import get_payments, get_stake
+from tests.ledgers import get_payments, get_stake
 
 
 def judge_with(liars, honest, false, name, vote=vote_chaotically, **terms):

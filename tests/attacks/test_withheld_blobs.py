@@ -13,7 +13,7 @@ from experiments.simulation.verifiers import (
     vote_withheld,
 )
 from experiments.simulation.world import name_actors
-from tests.protocol.contracts.test_deadlines import get_payments
+from tests.ledgers import get_payments
 
 
 def submit_and_withhold(refused, name="withheld"):

@@ -4,7 +4,7 @@ from assay.protocol.contracts.submission_records import FINAL, REVEAL
 from experiments.simulation.runs import pretend
 from experiments.simulation.verifiers import Verifier, carry_on, judge, open_world, submit
 from experiments.simulation.world import name_actors
-from tests.protocol.contracts.test_deadlines import get_payments, get_stake
+from tests.ledgers import get_payments, get_stake
 
 
 def test_commit_and_withhold_costs_more_than_a_wrong_vote():

@@ -10,14 +10,13 @@ from assay.protocol.contracts.submission_bodies import (
     IntervalCommitment,
     ReportEquivocation,
 )
-from assay.protocol.contracts.submission_keys import payments_key, vote_key
+from assay.protocol.contracts.submission_keys import vote_key
 from assay.protocol.contracts.submission_records import (
     COMMIT,
     DRAW,
     FINAL,
     REVEAL,
     WINDOW,
-    PaymentList,
     VoteRecord,
 )
 from assay.protocol.contracts.submission_rejections import EquivocationUnproven, SubmissionUnknown
@@ -37,21 +36,7 @@ from experiments.simulation.verifiers import (
     vote_withheld,
 )
 from experiments.simulation.world import make_actor, name_actors, verify_conserved
-from tests.ledgers import assert_done, assert_refused, open_ledger
-
-
-def get_payments(world, run):
-    """Return what moved because of a run: (account, kind) to amount."""
-    found = world.read(payments_key(run.submission), PaymentList)
-    moved = {}
-    for each in () if found is None else found.payments:
-        moved[each.account, each.kind] = moved.get((each.account, each.kind), 0) + each.amount
-    return moved
-
-
-def get_stake(world, actor):
-    """Return the bonded points of an actor."""
-    return world.expect(stake_key(actor.account), Stake).bonded
+from tests.ledgers import assert_done, assert_refused, get_payments, get_stake, open_ledger
 
 
 def test_an_honest_run_is_accepted_and_paid():
