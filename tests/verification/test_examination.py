@@ -18,6 +18,7 @@ def test_a_clean_recorded_script_reaches_every_goal(tmp_path):
         ("reproducible", "yes"), ("resume-safe", "yes"), ("replayable", "yes"),
     ]  # fmt: skip
     assert found.blockers == []
+    assert found.disk_bytes == 20 * 2 * 4 * (8 * 16 + 16 + 16 * 2 + 2) + 64 * 8 * 4 + 64 * 8 + 400 * 24
     assert not (tmp_path / "runs").exists()
 
 

@@ -80,6 +80,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _print(found: Examination) -> None:
+    from assay.cli.run_text import format_bytes
+
     print_table([[goal.goal, goal.verdict, goal.how.splitlines()[0] if goal.how else ""] for goal in found.goals])
     for blocker in found.blockers:
         print_line()
@@ -90,4 +92,6 @@ def _print(found: Examination) -> None:
     if not found.blockers:
         print_line()
         print_line("no blocker was found; a trial of a few steps cannot see what happens later")
-    print_line(f"next: assay estimate {found.script}")
+    if found.disk_bytes is not None:
+        print_line(f"recording all of it takes at most {format_bytes(found.disk_bytes)} on the disk")
+    print_line(f"what it costs in time: assay estimate {found.script}")

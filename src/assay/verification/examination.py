@@ -48,13 +48,23 @@ class Goal(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Examination(msgspec.Struct, frozen=True, rename="camel"):
-    """What the doctor says of a script."""
+    """What the doctor says of a script.
+
+    Attributes:
+        script: as it was given.
+        uses_assay: whether it imports Assay.
+        steps: of a trial.
+        goals: whether each is reached.
+        blockers: what stands in the way.
+        disk_bytes: at most, for the steps that the script means to take; None: they are not known.
+    """
 
     script: str
     uses_assay: bool
     steps: int
     goals: list[Goal]
     blockers: list[Blocker]
+    disk_bytes: int | None
 
 
 class Estimate(msgspec.Struct, frozen=True, rename="camel"):
@@ -100,7 +110,15 @@ def examine(trials: Trials, folder: Path, progress: Progress | None = None) -> E
     goals = examination.examine(script, blockers)
     seen = {blocker.goal for blocker in blockers}
     judged = [goal if goal.verdict != YES or goal.goal not in seen else _contradict(goal) for goal in goals]
-    return Examination(script.path, script.uses_assay, trials.steps, judged, sort_blockers(blockers))
+    disk = count_disk(examination.first, examination.first.intended)
+    return Examination(script.path, script.uses_assay, trials.steps, judged, sort_blockers(blockers), disk)
+
+
+def count_disk(report: Report, steps: int) -> int | None:
+    """Return the most bytes that a run of so many steps takes by default, or None if their number is not known."""
+    if not steps:
+        return None
+    return min(STATES, steps) * report.state_bytes + report.data_bytes + BYTES_A_STEP * steps
 
 
 def _contradict(goal: Goal) -> Goal:
@@ -121,11 +139,12 @@ class _Recorded:
 
     def __init__(self, trials: Trials, folder: Path, say: Progress) -> None:
         self.trials, self.folder, self.say = trials, folder, say
+        self.first = Report()
 
     def examine(self, script: Script, blockers: list[Blocker]) -> list[Goal]:
         """Run it twice, kill and resume it, replay it."""
         self.say("trials", 0, 4)
-        first = self.trials.run("recorded", self.folder / "first")
+        first = self.first = self.trials.run("recorded", self.folder / "first")
         if first.refusal:
             blockers.append(_make_refused(script, first))
             how = "the script was refused before"
@@ -219,6 +238,7 @@ class _Plain:
 
     def __init__(self, trials: Trials, folder: Path, say: Progress) -> None:
         self.trials, self.folder, self.say = trials, folder, say
+        self.first = Report()
 
     def examine(self, script: Script, blockers: list[Blocker]) -> list[Goal]:
         """Run it twice; whether it resumes and replays is only read."""
@@ -229,6 +249,7 @@ class _Plain:
             _refuse_failure(reports[-1], "when it was run")
         self.say("trials", 2, 2)
         one, other = reports
+        self.first = one
         if not one.digests or not other.digests:
             raise TrialFailed("the script took no step of an optimizer", next_step="name the script that trains")
         differing = [
@@ -280,7 +301,6 @@ def estimate(trials: Trials, folder: Path, steps: int = 0, progress: Progress | 
     say("measuring", 2, 2)
     without, with_assay = _median(eager), _median(recorded) if script.uses_assay else None
     total = steps or recorded.intended
-    kept = min(STATES, total) * recorded.state_bytes + recorded.data_bytes + BYTES_A_STEP * total
     return Estimate(
         steps=total,
         eager=without,
@@ -289,7 +309,7 @@ def estimate(trials: Trials, folder: Path, steps: int = 0, progress: Progress | 
         hashing=_measure_hashing(recorded.state_bytes),
         state_bytes=recorded.state_bytes,
         data_bytes=recorded.data_bytes,
-        disk_bytes=kept if total else None,
+        disk_bytes=count_disk(recorded, total),
     )
 
 
