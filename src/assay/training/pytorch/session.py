@@ -213,7 +213,11 @@ class Run:
             optimizers: every optimizer that it steps.
         """
         if self._body is not None:
-            raise WrongOrder("@run.step was used twice", expected="one recorded step")
+            raise WrongOrder(
+                "@run.step was used twice",
+                expected="one recorded step",
+                next_step="write both phases into one step: it may use several models and optimizers",
+            )
         if not models or not optimizers:
             raise UsageError("a recorded step needs models=[...] and optimizers=[...]")
         self._models, self._optimizers = list(models), list(optimizers)
