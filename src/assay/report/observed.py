@@ -91,7 +91,7 @@ def _describe_proven(summary: ObservedSummary) -> list[str]:
     said = [
         (
             f"The digests hold together: each of the {summary.steps} steps follows from the one before, and "
-            f"{summary.roots} of them hold a state root. They cannot be changed later without being seen."
+            f"{summary.roots} of them hold a state root. Whoever was told their root sees it if they are changed later."
         )
     ]
     if summary.observer:
