@@ -2,6 +2,9 @@
 
 import pytest
 
+from assay.report.contents import gather
+from assay.report.page import render_page
+from tests.attacks import runs
 from tests.report.browser import visit
 
 SETTINGS = {
@@ -74,4 +77,32 @@ def test_the_command_can_be_copied(browser, page_file):
         page.locator(".copy").click()
         page.wait_for_function("document.querySelector('.copy').textContent !== 'copy'")
         assert "assay verify" in page.locator("pre.command").inner_text()
+        assert seen == []
+
+
+@pytest.fixture(scope="module")
+def weighed(tmp_path_factory):
+    """The report of a run with 20 stored states, enough to judge how the weights changed."""
+    path = tmp_path_factory.mktemp("weighed") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASSAY_HOME", str(tmp_path_factory.mktemp("home")))
+        runs.record(path, checkpoint_every=2)
+    file = path.with_suffix(".html")
+    file.write_text(render_page(gather(path, None, runs.TRUSTING)), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_changes_of_the_weights_stand_above_the_findings(browser, weighed, name):
+    """One bar between two stored states, inside the frame, exactly over its interval; pointing tells four measures."""
+    with visit(browser, weighed, **SETTINGS[name]) as (page, seen):
+        assert page.locator(".bar").count() == 19
+        assert page.locator("polyline.threshold").count() == 1
+        frame = page.locator("figure:has(svg.strip) svg.tall").bounding_box()
+        bar, cell = page.locator(".bar").nth(3).bounding_box(), page.locator(".cell").nth(4).bounding_box()
+        assert bar["x"] == pytest.approx(cell["x"], abs=1)
+        assert frame["y"] - 1 <= bar["y"] <= bar["y"] + bar["height"] <= frame["y"] + frame["height"] + 1
+        words = page.locator("figure:has(svg.strip) svg.tall .column").nth(3).get_attribute("aria-label")
+        assert words.startswith("steps 9 to 10 · ")
+        assert all(f"{measure} " in words for measure in ("absolute", "l2", "percent", "cosine", "mean loss"))
         assert seen == []
