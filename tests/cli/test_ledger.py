@@ -124,8 +124,10 @@ def test_the_life_of_a_node_in_the_background(tmp_path, accounts, capsys):
         assert told["status"]["name"] == "mine"
         shown = run(capsys, "account", "show", "alice", "--node", started["url"], "--anchor", "mine")[1]
         assert shown["balance"] == 70
-        code, second = run(capsys, *start)
+        code, second = run(capsys, *[word for word in start if word not in {"--blocks", "5000"}])
         assert (code, second["error"]) == (3, "node.stuck")
+        code, again = run(capsys, *[word for word in start if word not in {"--blocks", "5000"}], "--fund", "bob=1")
+        assert (code, again["error"]) == (2, "node.founded-already")
     finally:
         code, stopped = run(capsys, "node", "stop", *folder)
     assert (code, stopped["stopped"]) == (0, started["pid"])

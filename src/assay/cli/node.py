@@ -16,6 +16,12 @@ class AmountRefused(UsageError):
     code = "node.fund"
 
 
+class FoundedAlready(UsageError):
+    """Decisions about a new ledger, for a folder that has one."""
+
+    code = "node.founded-already"
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     verbs = add_verbs(
@@ -111,6 +117,12 @@ def _found_if_new(arguments: argparse.Namespace, folder: Path, seed: bytes) -> N
     from assay.storage.files import Files, naming, read_file
 
     if (folder / GENESIS).is_file():
+        if arguments.fund or arguments.parameters or arguments.blocks:
+            raise FoundedAlready(
+                f"{folder} holds a ledger, which can't be changed any more",
+                expected="no --fund, --parameters or --blocks",
+                next_step="start it without them, or found another one with --folder",
+            )
         return
     balances = read_funds(arguments.fund)
     parameters = DEFAULT_PARAMETERS
