@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import pairwise
+from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
@@ -76,7 +77,8 @@ def _measure_distances(states: Sequence[Weights]) -> list[list[float]]:
 
 def make_all(cases: Iterable[Case], workers: int | None = None) -> list[Series]:
     """Return the series of all cases, in their order, trained by several processes."""
-    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+    # fresh processes: a fork of one that has threads, as PyTorch's does, is not safe
+    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
         return list(pool.map(make_series, cases, chunksize=4))
 
 
