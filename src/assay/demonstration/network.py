@@ -53,17 +53,17 @@ VERIFIERS = [f"verifier-{number:02}" for number in range(1, 14)]
 BAD = {"verifier-04": "lying", "verifier-07": "lying", "verifier-09": "lazy", "verifier-12": "silent"}
 SUBMITTER, LEDGER = "submitter", "demo"
 FUNDS, STAKE, REWARD, BOND = 1_000_000, 10_000, 20, 5_000
-PATIENCE = 200.0
+PATIENCE = 600.0
 
 PARAMETERS = {
     "stakes": {"absence_penalty": 25, "unbonding_blocks": 20_000},
     "submissions": {
         "quorum": 13,
-        "availability_blocks": 240,
+        "availability_blocks": 600,
         "draw_delay": 2,
-        "flag_blocks": 8,
-        "commit_blocks": 240,
-        "reveal_blocks": 60,
+        "flag_blocks": 12,
+        "commit_blocks": 300,
+        "reveal_blocks": 600,
         "window_blocks": 8,
     },
 }

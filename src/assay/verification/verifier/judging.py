@@ -166,9 +166,13 @@ class RecomputingJudge:
         """End the worker, if there is one."""
         if self._timer is not None:
             self._timer.cancel()
-        worker = self._worker
-        if worker is not None:
-            worker.kill()
+        if self._busy.acquire(blocking=False):
+            try:
+                self._drop()
+            finally:
+                self._busy.release()
+        elif self._worker is not None:  # whoever waits for its answer closes it
+            self._worker.kill()
 
 
 def compute_known_answers(closing: ClosingRecord) -> bytes:
