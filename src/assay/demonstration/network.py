@@ -62,7 +62,7 @@ PARAMETERS = {
         "availability_blocks": 600,
         "draw_delay": 2,
         "flag_blocks": 12,
-        "commit_blocks": 300,
+        "commit_blocks": 260,
         "reveal_blocks": 600,
         "window_blocks": 8,
     },
