@@ -36,7 +36,7 @@ from assay.verification.weight_analysis.safetensors_file import SafetensorsSourc
 from benchmarks.report import make_result, print_report
 
 MILLION = 10**6
-TENSOR = 10 * MILLION
+TENSOR = 2 * MILLION
 MEMORY_BAR = 300.0
 """MB over the memory of the process before it compares."""
 

@@ -41,8 +41,12 @@ class Tally(NamedTuple):
     replays: int
 
 
+PER_LEDGER = 40
+"""Models on one ledger: its chain of reveals has an end."""
+
+
 def judge_models(models: Sequence[Model], mode: str, lying: int, settings: dict[str, Any]) -> Tally:
-    """Submit all models to one ledger and count the verdicts.
+    """Submit all models, some to each ledger, and count the verdicts.
 
     Args:
         models: to be judged.
@@ -50,11 +54,24 @@ def judge_models(models: Sequence[Model], mode: str, lying: int, settings: dict[
         lying: number of lying verifiers.
         settings: verifiers, intervals, sample, subQuorum.
     """
+    total = Tally(Counter(), 0, 0, 0)
+    for start in range(0, len(models), PER_LEDGER):
+        found = _judge_some(models[start : start + PER_LEDGER], mode, lying, settings)
+        total = Tally(
+            total.outcomes + found.outcomes,
+            total.drawn + found.drawn,
+            total.corrupt + found.corrupt,
+            total.replays + found.replays,
+        )
+    return total
+
+
+def _judge_some(models: Sequence[Model], mode: str, lying: int, settings: dict[str, Any]) -> Tally:
     bad = [Verifier(actor, MODES[mode]) for actor in name_actors("bad", lying)]
     world, submitter, crew = open_world(
         settings["verifiers"] - lying,
         bad,
-        name=f"figure3 {mode} {lying}",
+        name=f"figure3 {mode} {lying} {models[0].number}",
         quorum=settings["verifiers"],
         max_sub_quorum=settings["verifiers"],
     )
