@@ -2,9 +2,9 @@
 
 Models as in the paper: half clean, a quarter with 2 to 4 poisoned intervals here and there, a quarter in a row. Each
 goes through the ledger itself (signed transactions, blocks, draw, commit, reveal, escalation, private samples); only
-training is pretended. Flags fall as often as `table2` measured. The size of a sub-quorum is chosen by the formula,
-for a chance of a corrupt one of at most 1e-4; up to 20 % for 20 %, from 30 % on for 30 %. The paper's rule is
-simulated beside it.
+training is pretended. Flags have a recall of 0.95 (`table2`: 0.97 on development families, 0.85 on those held out).
+The size of a sub-quorum is chosen by the formula, for a chance of a corrupt one of at most 1e-4; up to 20 % for 20 %,
+from 30 % on for 30 %. The paper's rule is simulated beside it.
 
 "unseen" are accepted models of which no false interval was judged: that is the sampling's miss, not a liar's.
 """

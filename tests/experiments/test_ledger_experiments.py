@@ -20,13 +20,18 @@ def test_tiny_modes_run(experiment):
     json.dumps(found)
 
 
-@pytest.mark.parametrize("experiment", [cost, grinding], ids=["cost", "grinding"])
+@pytest.mark.parametrize("experiment", [figure3, cost, grinding], ids=["figure3", "cost", "grinding"])
 def test_committed_results_meet_the_bars(experiment):
     """The results in the repository are those of the full configuration and meet its bars."""
     found = json.loads(experiment.CONFIG.with_name("results.json").read_text())
     config = experiment.read_config(tiny=False)
     assert found["met"]
-    if experiment is cost:
+    if experiment is figure3:
+        assert [(p["mode"], p["malicious"]) for p in found["points"]] == [
+            (mode, level) for mode in ("ordered", "chaotic") for level in config["levels"]
+        ]
+        assert all(p["models"] == 200 and p["wrong"] == 0 for p in found["points"] if p["malicious"] <= 20)
+    elif experiment is cost:
         assert [[p["intervals"], p["sample"], p["subQuorum"]] for p in found["lines"]] == config["grid"]
     else:
         assert found["trials"] == config["trials"]
