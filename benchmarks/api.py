@@ -58,7 +58,9 @@ def serve_bare() -> None:
     async def bare() -> dict[str, bool]:
         return {"ok": True}
 
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # as the node's, without delay
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(512)
     print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
     uvicorn.Server(uvicorn.Config(app, access_log=False, log_config=None, ws="none", lifespan="off")).run([listening])
 
