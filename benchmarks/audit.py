@@ -49,7 +49,7 @@ def record(folder: Path, epochs: int, length: int) -> list[float]:
     optimizer = JOB.optimizer(net)
     scheduler = make_scheduler(optimizer)
     loader = run.loader(TensorDataset(*JOB.data()), batch_size=JOB.batch_size)
-    step = run.step(models=[net], optimizers=[optimizer])(make_body(JOB, net, optimizer))
+    step = run.step(models=[net], optimizers=[optimizer])(make_body(JOB, net, [optimizer]))
     taken, begun = [], time.perf_counter()
     for _ in run.epochs(epochs):
         net.train()
@@ -94,7 +94,7 @@ def audit(folder: Path, auditor: bytes, workers: int, sample: int) -> tuple[floa
     ):
         found = audit_run(folder, auditor=auditor, environment=environment_for, workers=workers, sample=sample)
     ended = time.perf_counter()
-    if not found.is_complete or any(answer.result != "matches" for answer in found.answers.values()):
+    if not found.is_complete or found.differing or found.failed:
         raise RuntimeError("the audit of an honest run did not match")
     return ready_at[0] - begun, ended - ready_at[0], max(used.values())
 

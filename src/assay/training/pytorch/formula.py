@@ -14,6 +14,7 @@ Source: `spec/certificate.md`, CRT-12.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,11 +47,15 @@ def count_differing_rows(run: RecordedRun) -> int:
         FormulaUnknown: nothing can be said.
     """
     try:
-        follower = Follower(_read_first_settings(run.directory), _read_dtypes(run))
-        programs = {use.program: run.read_program(use.program) for use in run.uses}
+        updates = {use.program: list_updated(run.read_program(use.program)) for use in run.uses}
+        dtypes = _read_dtypes(run)
+        optimizers = [
+            keep_one_of_each(optimizer, dtypes, list(updates.values()))
+            for optimizer in _read_first_settings(run.directory)
+        ]
+        follower = Follower(optimizers, dtypes)
         return sum(
-            not follower.follow(np.frombuffer(row.scalars, "<f8"), list_updated(programs[row.leaf.program]))
-            for row in run.rows
+            not follower.follow(np.frombuffer(row.scalars, "<f8"), updates[row.leaf.program]) for row in run.rows
         )
     except (AssayError, MemoryError):
         raise
@@ -105,6 +110,22 @@ class Follower:
         for optimizer in self.optimizers:
             optimizer.step()
         return explained
+
+
+def keep_one_of_each(
+    optimizer: SavedOptimizer, dtypes: Mapping[str, torch.dtype], updates: Sequence[frozenset[str]]
+) -> SavedOptimizer:
+    """Return an optimizer with the first of all parameters that share group, element type and every update.
+
+    The numbers of a row are given once for all parameters that are updated alike, so the others add nothing.
+    """
+    kept: list[list[str]] = []
+    for names in optimizer.parameters:
+        first: dict[tuple[object, ...], str] = {}
+        for name in names:
+            first.setdefault((dtypes.get(name), *(name in updated for updated in updates)), name)
+        kept.append(list(first.values()))
+    return replace(optimizer, parameters=kept)
 
 
 def list_updated(program: ir.Program) -> frozenset[str]:

@@ -41,6 +41,7 @@ class Settings:
         self.reader = reader
         self.group = group
         self.places = tuple(places)
+        self._numbers: np.ndarray | None = None  # of the present settings; None: to be read
         self.reach = dict(self._find_reach())
 
     def get(self, setting: Setting) -> float:
@@ -50,11 +51,19 @@ class Settings:
 
     def put(self, setting: Setting, value: float) -> None:
         """Set a value."""
+        if value == self.get(setting):
+            return
+        self._numbers = None
         old = self.group[setting.key]
         if isinstance(old, tuple):
             self.group[setting.key] = (*old[: setting.place], value, *old[setting.place + 1 :])
         else:
             self.group[setting.key] = value
+
+    def _read(self) -> np.ndarray:
+        if self._numbers is None:
+            self._numbers = self.reader.read()
+        return self._numbers
 
     def _find_reach(self) -> Iterator[tuple[Setting, frozenset[int]]]:
         """Yield each setting that changes numbers of the group, and which."""
@@ -75,11 +84,14 @@ class Settings:
         finally:
             self.group.update(before)
 
-    def solve(self, row: np.ndarray) -> bool:
+    def solve(self, row: np.ndarray, numbers: np.ndarray) -> bool:
         """Choose settings so that the group's numbers are those of `row`; False if none were found.
+
+        `numbers` are those of the present settings.
 
         Where every number left depends on several open settings, those beside the rate are taken to be unchanged.
         """
+        self._numbers = numbers
         waiting = list(self.reach)
         while waiting:
             place = next((place for place in self.places if len(self._list_open(place, waiting)) == 1), None)
@@ -90,7 +102,7 @@ class Settings:
             waiting.remove(setting)
             if not self._find(setting, place, row, waiting):
                 return False
-        return _agree(self.reader.read(), row, self.places)
+        return _agree(self._read(), row, self.places)
 
     def _list_open(self, place: int, waiting: Sequence[Setting]) -> list[Setting]:
         return [setting for setting in waiting if place in self.reach[setting]]
@@ -98,12 +110,12 @@ class Settings:
     def _find(self, setting: Setting, place: int, row: np.ndarray, waiting: Sequence[Setting]) -> bool:
         """Choose a setting from the number at `place`; all numbers that depend on nothing open must then agree."""
         mine = [other for other in self.reach[setting] if not self._list_open(other, waiting)]
-        if _agree(self.reader.read(), row, mine):
+        if _agree(self._read(), row, mine):
             return True
         found = self._approach(setting, place, float(row[place]))
         for value in _list_neighbours(found):
             self.put(setting, value)
-            if _agree(self.reader.read(), row, mine):
+            if _agree(self._read(), row, mine):
                 return True
         return False
 
@@ -124,7 +136,7 @@ class Settings:
 
     def _evaluate(self, setting: Setting, value: float, place: int) -> float:
         self.put(setting, value)
-        return float(self.reader.read()[place])
+        return float(self._read()[place])
 
 
 class RowSolver:
@@ -153,9 +165,8 @@ class RowSolver:
             return False
         if _agree(numbers, row, range(len(row))):
             return True
-        groups = self._get_groups()
-        found = [settings.solve(row) for settings in groups]
-        return all(found) and _agree(self.reader.read(), row, range(len(row)))
+        found = [settings.solve(row, numbers) for settings in self._get_groups()]
+        return all(found)
 
     def _get_groups(self) -> list[Settings]:
         layout = self.reader.get_layout()
