@@ -62,9 +62,10 @@ def pay_until_killed(url, genesis, nonce, promised):
                 found = None
                 while found is None:
                     found = client.get_transaction(built.id, wait=2)
+                root = client.get_header(found.height)[0].state_root
             except AssayError:
                 return
-            promised[nonce] = (built.id, found.height, client.get_header(found.height)[0].state_root)
+            promised[nonce] = (built.id, found.height, root)
             nonce += 1
 
 
