@@ -146,8 +146,10 @@ class NodeServer:
     async def _collect(self) -> None:
         while True:
             await asyncio.sleep(_COLLECT_SECONDS)
-            with contextlib.suppress(Exception):
+            try:
                 await asyncio.to_thread(self._core.collect)
+            except Exception as error:  # noqa: BLE001 - the next turn tries again; the node goes on
+                log("collecting blobs failed", error=f"{type(error).__name__}: {error}")
 
     def stop(self) -> None:
         """Let requests in progress finish, end the streams, take no new ones; may be called from any thread."""
