@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from assay.kernels import loader, weight_sums
 from assay.verification.weight_analysis import kernel
-from assay.verification.weight_analysis.sums import Sums, add_blocks
+from assay.verification.weight_analysis.sums import add_blocks, sum_blocks
 
-ZERO = (0.0,) * 5
 ELEMENT = {"f16": ("<u2", 0x7C00), "bf16": ("<u2", 0x7F80), "f32": ("<u4", 0x7F800000), "f64": ("<u8", 0x7FF << 52)}
 
 
@@ -36,12 +35,12 @@ def test_bits_are_those_of_the_truth(variant, dtype):
     size = weight_sums.TYPES[dtype][1]
     for count in [*range(34), 4080, 4095, 4096, 4097, 4103, 12345]:
         one, other = make_finite(dtype, count, count), make_finite(dtype, count, count + 1)
-        expected = add_blocks(dtype, one, other, Sums(*range(5)))
+        expected = sum_blocks(dtype, one, other)
         shifted = bytearray(3 + len(one)), bytearray(1 + len(other))
         shifted[0][3:], shifted[1][1:] = one, other
         views = memoryview(shifted[0])[3:], memoryview(shifted[1])[1:]
         assert len(views[0]) == count * size
-        assert weight_sums.add_blocks(dtype, *views, tuple(map(float, range(5)))) == expected
+        assert weight_sums.sum_blocks(dtype, *views).tobytes() == expected.tobytes()
 
 
 @given(st.binary(max_size=400))
@@ -49,8 +48,8 @@ def test_any_bytes(data):
     """NaN and infinity come through as sums that are not finite, in both."""
     half = len(data) // 4 * 2
     one, other = bytearray(data[:half]), bytearray(data[half : 2 * half])
-    native = weight_sums.add_blocks("bf16", one, other, ZERO)
-    truth = add_blocks("bf16", bytes(one), bytes(other), Sums())
+    native = add_blocks([weight_sums.sum_blocks("bf16", one, other)])
+    truth = add_blocks([sum_blocks("bf16", bytes(one), bytes(other))])
     assert np.array_equal(np.isfinite(native), np.isfinite(truth))
     assert all(x == y for x, y in zip(native, truth, strict=True) if np.isfinite(y))
 
@@ -59,11 +58,11 @@ def test_a_process_that_flushes_subnormals_changes_nothing(variant):
     """With denormals flushed by PyTorch, the sums are the same, and the mode is the process's own again afterwards."""
     tiny = np.full(100, 3, "<u4").tobytes()
     zero = bytes(400)
-    expected = add_blocks("f32", zero, tiny, Sums())
+    expected = add_blocks([sum_blocks("f32", zero, tiny)])
     assert expected.change > 0
     torch.set_flush_denormal(True)
     try:
-        assert weight_sums.add_blocks("f32", bytearray(zero), bytearray(tiny), ZERO) == expected
+        assert add_blocks([weight_sums.sum_blocks("f32", bytearray(zero), bytearray(tiny))]) == expected
         assert float(torch.tensor(1e-310, dtype=torch.float64) * 1) == 0
     finally:
         torch.set_flush_denormal(False)
@@ -73,7 +72,7 @@ def test_buffers_that_do_not_fit_are_refused():
     """Different lengths and halves of elements are refused before the kernel sees them."""
     for one, other in ((8, 4), (6, 6)):
         with pytest.raises(weight_sums.WeightBuffersRefused) as refused:
-            weight_sums.add_blocks("f32", bytearray(one), bytearray(other), ZERO)
+            weight_sums.sum_blocks("f32", bytearray(one), bytearray(other))
         assert refused.value.code == "kernels.weight-buffers"
 
 
@@ -82,8 +81,12 @@ def test_without_the_library(monkeypatch):
     assert loader.load() is not None
     assert weight_sums.is_native()
     one, other = bytearray(make_finite("f32", 5000, 1)), bytearray(make_finite("f32", 5000, 2))
-    fast = kernel.add_sums("f32", one, other, Sums())
+    fast = add_blocks([kernel.sum_blocks("f32", one, other)])
     monkeypatch.setattr(weight_sums, "_bind", lambda: None)
     assert not weight_sums.is_native()
-    assert weight_sums.add_blocks("f32", one, other, ZERO) is None
-    assert kernel.add_sums("f32", one, other, Sums()) == fast == kernel.add_sums("f32", bytes(one), other, Sums())
+    assert weight_sums.sum_blocks("f32", one, other) is None
+    assert (
+        add_blocks([kernel.sum_blocks("f32", one, other)])
+        == fast
+        == add_blocks([kernel.sum_blocks("f32", bytes(one), other)])
+    )

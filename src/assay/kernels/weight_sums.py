@@ -10,13 +10,17 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 
+import numpy as np
+import numpy.typing as npt
+
 from assay.errors import UsageError
 from assay.kernels.loader import load
 
 TYPES = {"f16": (0, 2), "bf16": (1, 2), "f32": (2, 4), "f64": (3, 8)}
 """Element types: number in the ABI, and bytes of an element."""
 
-_Five = ctypes.c_double * 5
+BLOCK = 4096
+"""Elements of a block."""
 
 
 class WeightBuffersRefused(UsageError):
@@ -41,16 +45,15 @@ def is_native() -> bool:
     return _bind() is not None
 
 
-def add_blocks(
-    dtype: str, earlier: bytearray | memoryview, later: bytearray | memoryview, so_far: tuple[float, ...]
-) -> tuple[float, ...] | None:
-    """Return `so_far` and the five sums over these elements; None: there is no native kernel.
+def sum_blocks(
+    dtype: str, earlier: bytearray | memoryview, later: bytearray | memoryview
+) -> npt.NDArray[np.float64] | None:
+    """Return the five sums over each block, shape (blocks, 5); None: there is no native kernel.
 
     Args:
         dtype: a key of `TYPES`.
-        earlier: writable raw bytes; a whole number of blocks of 4,096 elements unless they are the last ones.
+        earlier: writable raw bytes of elements; they are cut into blocks of `BLOCK`, of which the last may be shorter.
         later: as many bytes.
-        so_far: five sums.
 
     Raises:
         WeightBuffersRefused: the lengths do not fit.
@@ -66,9 +69,9 @@ def add_blocks(
             expected=f"equal multiples of {size} bytes",
             actual=(nbytes, len(later)),
         )
-    if not nbytes:
-        return so_far
-    sums = _Five(*so_far)
-    one, other = ctypes.c_char.from_buffer(earlier), ctypes.c_char.from_buffer(later)
-    library.assay_weight_sums(number, nbytes // size, ctypes.byref(one), ctypes.byref(other), sums)
-    return tuple(sums)
+    count = nbytes // size
+    sums = np.empty((-(-count // BLOCK), 5))
+    if count:
+        one, other = ctypes.c_char.from_buffer(earlier), ctypes.c_char.from_buffer(later)
+        library.assay_weight_sums(number, count, ctypes.byref(one), ctypes.byref(other), sums.ctypes.data)
+    return sums

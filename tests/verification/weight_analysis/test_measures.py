@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.verification.weight_analysis.measures import MEASURES, Measures, UnknownMeasure, compute_measures
-from assay.verification.weight_analysis.sums import Sums, add_blocks
+from assay.verification.weight_analysis.sums import add_blocks, sum_blocks
 
 
 def measure(a, b):
     """Return the measures of two lists of numbers."""
     one, other = np.array(a, "<f8"), np.array(b, "<f8")
-    return compute_measures(add_blocks("f64", one.tobytes(), other.tobytes(), Sums()))
+    return compute_measures(add_blocks([sum_blocks("f64", one.tobytes(), other.tobytes())]))
 
 
 def test_a_pair_by_hand():

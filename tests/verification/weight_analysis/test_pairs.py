@@ -15,7 +15,7 @@ from assay.verification.weight_analysis.pairs import (
     compute_total,
 )
 from assay.verification.weight_analysis.sources import ArraySource, WeightTensor
-from assay.verification.weight_analysis.sums import Sums, add_blocks, join_sums
+from assay.verification.weight_analysis.sums import Sums, add_blocks, join_sums, sum_blocks
 
 
 def make_source(label="state", **changed):
@@ -39,7 +39,7 @@ def test_each_tensor_has_its_sums():
     found = compare_pair(make_source(), later)
     assert list(found) == ["a.weight", "b.weight", "c.bias", "d.scale", "e.empty"]
     b = np.random.default_rng(0).standard_normal((3, 5)).astype("<f4")
-    assert found["b.weight"] == add_blocks("f32", b.tobytes(), np.ones(15, "<f4").tobytes(), Sums())
+    assert found["b.weight"] == add_blocks([sum_blocks("f32", b.tobytes(), np.ones(15, "<f4").tobytes())])
     assert found["a.weight"].change == 0
     assert found["a.weight"].before == found["a.weight"].after > 0
     assert found["e.empty"] == Sums()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.verification.weight_analysis import kernel
-from assay.verification.weight_analysis.sums import Sums, add_blocks, join_sums, widen
+from assay.verification.weight_analysis.sums import Sums, add_blocks, join_sums, sum_blocks, widen
 from tests.verification.weight_analysis.examples import add_slowly, decode, make_bytes
 
 TYPES = ("f16", "bf16", "f32", "f64")
@@ -20,8 +20,8 @@ def test_the_order_is_that_of_the_specification(dtype, count):
     """NumPy's sums and the kernel's have the bits of a loop over the elements (WGT-2, WGT-3)."""
     one, other = make_bytes(dtype, count, 1), make_bytes(dtype, count, 2)
     expected = add_slowly(dtype, one, other)
-    assert add_blocks(dtype, one, other, Sums()) == expected
-    assert kernel.add_sums(dtype, bytearray(one), bytearray(other), Sums()) == expected
+    assert add_blocks([sum_blocks(dtype, one, other)]) == expected
+    assert add_blocks([kernel.sum_blocks(dtype, bytearray(one), bytearray(other))]) == expected
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -43,7 +43,7 @@ def test_sums_are_close_to_the_exact_ones(pairs):
     a, b = (np.array([pair[side] for pair in pairs], "<f4") for side in (0, 1))
     x, y = a.astype(np.float64), b.astype(np.float64)
     terms = (abs(y - x), (y - x) ** 2, abs(x), x * x, y * y)
-    found = add_blocks("f32", a.tobytes(), b.tobytes(), Sums())
+    found = add_blocks([sum_blocks("f32", a.tobytes(), b.tobytes())])
     for value, term in zip(found, terms, strict=True):
         assert value == pytest.approx(math.fsum(term.tolist()), rel=1e-12, abs=1e-12 * math.fsum(abs(term).tolist()))
 
@@ -52,8 +52,8 @@ def test_chunks_of_whole_blocks_do_not_change_a_bit():
     """A tensor that arrives in parts has the sums of the whole."""
     one, other = make_bytes("f32", 3 * 4096 + 5, 3), make_bytes("f32", 3 * 4096 + 5, 4)
     cut = 4 * 2 * 4096
-    sums = add_blocks("f32", one[:cut], other[:cut], Sums())
-    assert add_blocks("f32", one[cut:], other[cut:], sums) == add_blocks("f32", one, other, Sums())
+    parts = [sum_blocks("f32", one[:cut], other[:cut]), sum_blocks("f32", one[cut:], other[cut:])]
+    assert add_blocks(parts) == add_blocks([sum_blocks("f32", one, other)])
 
 
 def test_tensors_are_added_in_order():

@@ -44,8 +44,8 @@ ASSAY_API void assay_merkle_root(const uint8_t *prefix, size_t count, uint8_t *h
 #define ASSAY_F32 2u
 #define ASSAY_F64 3u
 
-/* Add to sums[5], over count elements a of earlier and b of later: |b - a|, (b - a)^2, |a|, a^2, b^2. Bytes are
- * little-endian, of any alignment; count is a whole number of blocks of 4,096 unless these are the last elements. */
+/* Five sums of every block of 4,096 elements, the last one shorter, of elements a of earlier and b of later: |b - a|,
+ * (b - a)^2, |a|, a^2, b^2. Bytes are little-endian, of any alignment. sums: 5 * ceil(count / 4096). */
 ASSAY_API void assay_weight_sums(uint32_t type, size_t count, const uint8_t *earlier, const uint8_t *later, double *sums);
 
 /* state_tree.c: a state of one layout. The caller owns everything that is pointed at. */

@@ -56,7 +56,7 @@ static inline struct lanes start_lanes(void) {
     s[0] = low, s[1] = high;                                                                                  \
   }                                                                                                           \
   static void sums_##NAME(size_t count, const uint8_t *a, const uint8_t *b, double *sums) {                   \
-    for (size_t start = 0; start < count; start += ASSAY_WEIGHT_BLOCK) {                                      \
+    for (size_t start = 0; start < count; start += ASSAY_WEIGHT_BLOCK, sums += 5) {                           \
       const size_t length = count - start < ASSAY_WEIGHT_BLOCK ? count - start : ASSAY_WEIGHT_BLOCK;          \
       const size_t whole = length / 16 * 16, rest = length - whole;                                           \
       const uint8_t *one = a + SIZE * start, *other = b + SIZE * start;                                       \
@@ -70,11 +70,11 @@ static inline struct lanes start_lanes(void) {
         add_half_##NAME(s, ends[0], ends[1], 16);                                                             \
         add_half_##NAME(s + 2, ends[0] + SIZE * 8, ends[1] + SIZE * 8, 16);                                   \
       }                                                                                                       \
-      sums[0] += HALVE(change);                                                                               \
-      sums[1] += HALVE(squares);                                                                              \
-      sums[2] += HALVE(magnitude);                                                                            \
-      sums[3] += HALVE(before);                                                                               \
-      sums[4] += HALVE(after);                                                                                \
+      sums[0] = HALVE(change);                                                                               \
+      sums[1] = HALVE(squares);                                                                              \
+      sums[2] = HALVE(magnitude);                                                                            \
+      sums[3] = HALVE(before);                                                                               \
+      sums[4] = HALVE(after);                                                                                \
     }                                                                                                         \
   }
 

@@ -46,7 +46,7 @@ static inline struct lanes start_lanes(void) {
 
 #define SUMS(NAME, SIZE, EXACT)                                                                               \
   static void sums_##NAME(size_t count, const uint8_t *a, const uint8_t *b, double *sums) {                   \
-    for (size_t start = 0; start < count; start += ASSAY_WEIGHT_BLOCK) {                                      \
+    for (size_t start = 0; start < count; start += ASSAY_WEIGHT_BLOCK, sums += 5) {                           \
       const size_t end = count - start < ASSAY_WEIGHT_BLOCK ? count : start + ASSAY_WEIGHT_BLOCK;             \
       struct lanes low = start_lanes(), high = start_lanes();                                                 \
       size_t i = start;                                                                                       \
@@ -61,11 +61,11 @@ static inline struct lanes start_lanes(void) {
         add(&low, load_##NAME(ends[0]), load_##NAME(ends[1]), EXACT);                                         \
         add(&high, load_##NAME(ends[0] + SIZE * 8), load_##NAME(ends[1] + SIZE * 8), EXACT);                  \
       }                                                                                                       \
-      sums[0] += halve(low.change, high.change);                                                              \
-      sums[1] += halve(low.squares, high.squares);                                                            \
-      sums[2] += halve(low.magnitude, high.magnitude);                                                        \
-      sums[3] += halve(low.before, high.before);                                                              \
-      sums[4] += halve(low.after, high.after);                                                                \
+      sums[0] = halve(low.change, high.change);                                                              \
+      sums[1] = halve(low.squares, high.squares);                                                            \
+      sums[2] = halve(low.magnitude, high.magnitude);                                                        \
+      sums[3] = halve(low.before, high.before);                                                              \
+      sums[4] = halve(low.after, high.after);                                                                \
     }                                                                                                         \
   }
 

@@ -46,7 +46,7 @@ static double halve(double lanes[16]) {
 }
 
 void assay_weight_sums_portable(uint32_t type, size_t count, const uint8_t *earlier, const uint8_t *later, double *sums) {
-  for (size_t start = 0; start < count; start += ASSAY_WEIGHT_BLOCK) {
+  for (size_t start = 0; start < count; start += ASSAY_WEIGHT_BLOCK, sums += 5) {
     const size_t end = count - start < ASSAY_WEIGHT_BLOCK ? count : start + ASSAY_WEIGHT_BLOCK;
     double lanes[5][16] = {{0}};
     for (size_t i = start; i < end; i++) {
@@ -58,6 +58,6 @@ void assay_weight_sums_portable(uint32_t type, size_t count, const uint8_t *earl
       lanes[3][lane] += a * a;
       lanes[4][lane] += b * b;
     }
-    for (int s = 0; s < 5; s++) sums[s] += halve(lanes[s]);
+    for (int s = 0; s < 5; s++) sums[s] = halve(lanes[s]);
   }
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from assay.kernels import weight_sums
-from assay.verification.weight_analysis.sums import Buffer, Sums, add_blocks
+from assay.verification.weight_analysis import sums
+from assay.verification.weight_analysis.sums import Buffer, Floats
 
 
-def add_sums(dtype: str, earlier: Buffer, later: Buffer, so_far: Sums) -> Sums:
-    """Return `so_far` and the sums over these elements; see `sums.add_blocks`."""
+def sum_blocks(dtype: str, earlier: Buffer, later: Buffer) -> Floats:
+    """Return the five sums over each block, shape (blocks, 5); see `sums.sum_blocks`."""
     if isinstance(earlier, bytes) or isinstance(later, bytes):
-        return add_blocks(dtype, earlier, later, so_far)
-    found = weight_sums.add_blocks(dtype, earlier, later, so_far)
-    return add_blocks(dtype, earlier, later, so_far) if found is None else Sums(*found)
+        return sums.sum_blocks(dtype, earlier, later)
+    found = weight_sums.sum_blocks(dtype, earlier, later)
+    return sums.sum_blocks(dtype, earlier, later) if found is None else found

@@ -1,6 +1,6 @@
 """One streaming pass over two states: every tensor read once, two chunks a thread in memory, whatever the size.
 
-Threads take whole tensors, so that their number changes no sum.
+Threads take chunks and sum their blocks; the blocks are added in order afterwards, so that no thread changes a bit.
 
 Source: `spec/weight-analysis.md`, WGT-1, WGT-4, WGT-8, WGT-9.
 """
@@ -9,18 +9,28 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar, Final
+from contextlib import nullcontext
+from typing import ClassVar, Final, NamedTuple
 
 from assay.errors import Unproven, UsageError
 from assay.protocol.evidence.model_state import DTYPES
-from assay.verification.weight_analysis.kernel import add_sums
+from assay.verification.weight_analysis.kernel import sum_blocks
 from assay.verification.weight_analysis.sources import WeightSource, WeightTensor
-from assay.verification.weight_analysis.sums import BLOCK, WEIGHT_TYPES, SumKernel, Sums, join_sums
+from assay.verification.weight_analysis.sums import (
+    BLOCK,
+    WEIGHT_TYPES,
+    Floats,
+    SumKernel,
+    Sums,
+    add_blocks,
+    join_sums,
+)
 
-CHUNK: Final = 128 * BLOCK
-"""Bytes of each side that are in memory at a time: little enough for a cache, and whole blocks of any type."""
+CHUNK: Final = 256 * BLOCK
+"""Bytes of each side that a thread has in memory: little enough for a cache, and whole blocks of any type."""
 
 
 MOST_THREADS: Final = 4
@@ -45,7 +55,7 @@ class NoWeights(UsageError):
 
 
 def compare_pair(
-    earlier: WeightSource, later: WeightSource, kernel: SumKernel = add_sums, threads: int | None = None
+    earlier: WeightSource, later: WeightSource, kernel: SumKernel = sum_blocks, threads: int | None = None
 ) -> dict[str, Sums]:
     """Return the sums of each weight tensor, by name in bytewise order; tensors of integers and bools are left out.
 
@@ -62,17 +72,23 @@ def compare_pair(
         AssayError: from a source.
     """
     tensors = match_tensors(earlier, later)
-    sources = earlier, later
-    count = min(threads or os.cpu_count() or 1, MOST_THREADS, len(tensors))
-    if count == 1:
-        return {name: _compare(name, tensor, sources, kernel) for name, tensor in tensors.items()}
-    with ThreadPoolExecutor(count) as pool:
-        found = [pool.submit(_compare, name, tensor, sources, kernel) for name, tensor in tensors.items()]
-        try:
-            return {name: future.result() for name, future in zip(tensors, found, strict=True)}
-        finally:
-            for future in found:
-                future.cancel()
+    chunks = [
+        _Chunk(name, tensor.dtype, offset, min(CHUNK, size - offset))
+        for name, tensor in tensors.items()
+        for size in [DTYPES[tensor.dtype] * math.prod(tensor.shape)]
+        for offset in range(0, size, CHUNK)
+    ]
+    count = min(threads or os.cpu_count() or 1, MOST_THREADS, max(len(chunks), 1))
+    reader = _Reader((earlier, later), kernel, min(CHUNK, max((chunk.nbytes for chunk in chunks), default=0)))
+    with ThreadPoolExecutor(count) if count > 1 else nullcontext() as pool:
+        found = pool.map(reader.sum_chunk, chunks) if pool else map(reader.sum_chunk, chunks)
+        blocks: dict[str, list[Floats]] = {name: [] for name in tensors}
+        for chunk, part in zip(chunks, found, strict=True):
+            blocks[chunk.name].append(part)
+    sums = {name: add_blocks(parts) for name, parts in blocks.items()}
+    for name, total in sums.items():
+        _check_finite(name, total, earlier, later)
+    return sums
 
 
 def compute_total(sums: Mapping[str, Sums]) -> Sums:
@@ -102,25 +118,34 @@ def match_tensors(earlier: WeightSource, later: WeightSource) -> dict[str, Weigh
     return weights
 
 
-def _compare(
-    name: str,
-    tensor: WeightTensor,
-    sources: tuple[WeightSource, WeightSource],
-    kernel: SumKernel,
-) -> Sums:
-    total = DTYPES[tensor.dtype] * math.prod(tensor.shape)
-    views = [memoryview(bytearray(min(CHUNK, total))) for _ in sources]
-    sums = Sums()
-    for offset in range(0, total, CHUNK):
-        count = min(CHUNK, total - offset)
-        parts = views[0][:count], views[1][:count]
-        for source, part in zip(sources, parts, strict=True):
-            source.read_into(name, offset, part)
-        sums = kernel(tensor.dtype, *parts, sums)
+class _Chunk(NamedTuple):
+    """Some bytes of a tensor: whole blocks, but at its end."""
+
+    name: str
+    dtype: str
+    offset: int
+    nbytes: int
+
+
+class _Reader(threading.local):
+    """Reads chunks of two states, with buffers for each thread."""
+
+    def __init__(self, sources: tuple[WeightSource, WeightSource], kernel: SumKernel, size: int) -> None:
+        self._sources, self._kernel = sources, kernel
+        self._buffers = memoryview(bytearray(size)), memoryview(bytearray(size))
+
+    def sum_chunk(self, chunk: _Chunk) -> Floats:
+        """Return the five sums over each block, shape (blocks, 5)."""
+        parts = self._buffers[0][: chunk.nbytes], self._buffers[1][: chunk.nbytes]
+        for source, part in zip(self._sources, parts, strict=True):
+            source.read_into(chunk.name, chunk.offset, part)
+        return self._kernel(chunk.dtype, *parts)
+
+
+def _check_finite(name: str, sums: Sums, earlier: WeightSource, later: WeightSource) -> None:
     if not all(map(math.isfinite, sums)):
         raise WeightsNotFinite(
-            f"the tensor {ascii(name)[:80]} is not finite in {sources[0].label} or {sources[1].label}",
+            f"the tensor {ascii(name)[:80]} is not finite in {earlier.label} or {later.label}",
             expected="finite weights whose sums are finite",
             actual=", ".join(f"{field} {value}" for field, value in zip(Sums._fields, sums, strict=True)),
         )
-    return sums

@@ -48,8 +48,8 @@ class Sums(NamedTuple):
     after: float = 0.0
 
 
-SumKernel = Callable[[str, Buffer, Buffer, Sums], Sums]
-"""(element type, earlier bytes, later bytes, sums so far) -> sums. Whole blocks, except in the last call."""
+SumKernel = Callable[[str, Buffer, Buffer], Floats]
+"""(element type, earlier bytes, later bytes) -> the five sums over each block, shape (blocks, 5)."""
 
 
 def join_sums(parts: Iterable[Sums]) -> Sums:
@@ -74,20 +74,32 @@ def widen(dtype: str, data: Buffer) -> Floats:
         return array.astype(np.float64)
 
 
-def add_blocks(dtype: str, earlier: Buffer, later: Buffer, so_far: Sums) -> Sums:
-    """Return `so_far` and the sums over these elements (WGT-2, WGT-3).
+def sum_blocks(dtype: str, earlier: Buffer, later: Buffer) -> Floats:
+    """Return the five sums over each block, shape (blocks, 5), in the order of `Sums` (WGT-2, WGT-3).
 
     Args:
         dtype: one of `WEIGHT_TYPES`.
-        earlier: raw bytes of consecutive elements; a whole number of blocks unless they are the last ones.
+        earlier: raw bytes of consecutive elements, cut into blocks of `BLOCK`; the last may be shorter.
         later: as many bytes.
-        so_far: sums over the elements before.
     """
     with np.errstate(all="ignore"):  # what is not finite is found in the sums
         a, b = _cut(widen(dtype, earlier)), _cut(widen(dtype, later))
         difference = b - a
         terms = (np.abs(difference), difference * difference, np.abs(a), a * a, b * b)
-        return Sums(*(_add(total, term) for total, term in zip(so_far, terms, strict=True)))
+        return np.stack([_halve(term) for term in terms], axis=1)
+
+
+def add_blocks(parts: Iterable[Floats]) -> Sums:
+    """Return the sums over a tensor: from +0, its blocks in their order (WGT-3).
+
+    Args:
+        parts: what `sum_blocks` found for consecutive parts of whole blocks, each of shape (blocks, 5).
+    """
+    total = np.zeros((1, 5))
+    with np.errstate(all="ignore"):
+        for blocks in parts:
+            total = np.add.accumulate(np.concatenate([total[-1:], blocks]))  # one after the other, never in pairs
+    return Sums(*total[-1].tolist())
 
 
 def _cut(values: Floats) -> Floats:
@@ -98,12 +110,11 @@ def _cut(values: Floats) -> Floats:
     return padded.reshape(blocks, BLOCK // LANES, LANES)
 
 
-def _add(total: float, terms: Floats) -> float:
+def _halve(terms: Floats) -> Floats:
+    """Return the sum of each block, shape (blocks,), of shape (blocks, rows, lanes)."""
     lanes = np.zeros((len(terms), LANES))
     for row in range(BLOCK // LANES):  # an explicit loop: NumPy's own sums choose their order
         lanes += terms[:, row]
     for half in (8, 4, 2, 1):
         lanes = lanes[:, :half] + lanes[:, half : 2 * half]
-    for block in lanes[:, 0].tolist():
-        total += block
-    return total
+    return lanes[:, 0]
