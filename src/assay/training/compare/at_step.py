@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def _find_program(a: Side, b: Side, rows: tuple[SideRow, SideRow]) -> Finding:
         text = f"the step programs differ at step {step}; they cannot be read: {error.message}"
         return Finding("program", "program", CAUSE, step, text, *identities)
     name, text = found.name, found.text
-    classes = [changed for changed in compare_settings(a, b, rows) if changed[0].endswith(": class")]
+    classes = [changed for changed in compare_settings(a, b, step).changed if changed[0].endswith(": class")]
     if classes and name in {"operators", "attribute", "weight decay"}:
         what, one, other = classes[0]
         name, text = "optimizer", f"the optimizers differ: {what} is {one} in A, {other} in B (declared)"
@@ -103,14 +104,14 @@ def _find_scalars(a: Side, b: Side, rows: tuple[SideRow, SideRow], *, follows: b
         return Finding("scalars", "scalars", role, step, text, str(len(one)), str(len(other)))
     places = np.flatnonzero(one.view("<u8") != other.view("<u8")).tolist()
     roles = _read_roles(a, rows[0]) or [OTHER] * len(one)
-    settings = compare_settings(a, b, rows)
-    name, place = _choose_name(roles, places, one, other, settings)
+    settings = compare_settings(a, b, step)
+    name, place = _choose_name(roles, places, one, other, settings.changed)
     shown = _show_number(one[place]), _show_number(other[place])
     lines = [
         f"{roles[place]}, number {place} of the row: {_show_number(one[place])} in A, {_show_number(other[place])} in B"
         for place in places[:_MOST]
     ]
-    declared = settings_lines(settings)
+    declared = settings.make_lines()
     what = declared[0] if declared else f"{name} is {shown[0]} in A, {shown[1]} in B"
     text = f"the optimizer's numbers differ at step {step}: {what}"
     return Finding("scalars", name, CAUSE, step, text, *shown, (*declared[1:], *lines))
@@ -126,31 +127,41 @@ def _read_roles(side: Side, row: SideRow) -> list[str]:
     return []
 
 
-Changed = list[tuple[str, str, str]]
+class DeclaredSettings(NamedTuple):
+    """Optimizer settings that differ between two stored states.
+
+    Attributes:
+        step: after which both states were stored.
+        changed: (name, A, B) of each.
+    """
+
+    step: int
+    changed: list[tuple[str, str, str]]
+
+    def make_lines(self) -> list[str]:
+        """Return one line for each setting; a scheduler may have moved it since the step that is looked at."""
+        return [
+            f"{name} is {one} in A, {other} in B (declared after step {self.step})" for name, one, other in self.changed
+        ]
 
 
-def compare_settings(a: Side, b: Side, rows: tuple[SideRow, SideRow]) -> Changed:
-    """Return (name, A, B) of the declared optimizer settings that differ in the stored states next to a step."""
+def compare_settings(a: Side, b: Side, step: int) -> DeclaredSettings:
+    """Return the declared optimizer settings that differ in the nearest states that both runs stored."""
     with suppress(AssayError):
-        found = []
-        for side, row in ((a, rows[0]), (b, rows[1])):
-            step = side.find_checkpoint(row.parts.step)
-            found.append(read_settings(side.checkpoints.read_manifest(step).extra) if step is not None else {})
-        one, other = found
-        return [(name, one[name], other[name]) for name in one if name in other and one[name] != other[name]]
-    return []
-
-
-def settings_lines(changed: Changed) -> list[str]:
-    """Return one line for each setting that differs."""
-    return [f"{name} is {one} in A, {other} in B (declared)" for name, one, other in changed]
+        common = sorted({*a.checkpoints.list_steps()} & {*b.checkpoints.list_steps()})
+        if common:
+            stored = next((found for found in common if found >= step), common[-1])
+            one, other = (read_settings(side.checkpoints.read_manifest(stored).extra) for side in (a, b))
+            names = [name for name in one if name in other and one[name] != other[name]]
+            return DeclaredSettings(stored, [(name, one[name], other[name]) for name in names])
+    return DeclaredSettings(0, [])
 
 
 _NAMES = {"lr": "rate", "weight_decay": "weight decay", "betas": "momentum", "momentum": "momentum", "eps": "epsilon"}
 
 
 def _choose_name(
-    roles: list[str], places: list[int], one: np.ndarray, other: np.ndarray, settings: Changed
+    roles: list[str], places: list[int], one: np.ndarray, other: np.ndarray, settings: list[tuple[str, str, str]]
 ) -> tuple[str, int]:
     """Return what the first difference of two rows is called, and its place in the row.
 

@@ -233,11 +233,6 @@ class Side:
             row = parts.scalars if parts.scalars is not None else row
             yield SideRow(parts, self.get_program_id(parts.program), row)
 
-    def find_checkpoint(self, step: int) -> int | None:
-        """Return the stored state at or after `step` that is nearest, else the last one, or None."""
-        steps = self.checkpoints.list_steps()
-        return next((found for found in steps if found >= step), steps[-1] if steps else None)
-
 
 def open_sides(a: Path | str, b: Path | str) -> tuple[Side, Side]:
     """Open two runs.
