@@ -34,6 +34,7 @@ from assay.protocol.evidence.draw import Draw, select_private
 from assay.protocol.evidence.votes import (
     DIFFERS,
     MATCHES,
+    NOT_RECOMPUTED,
     WITHHELD,
     Vote,
     compute_secret_commitment,
@@ -53,7 +54,7 @@ def make_vote(run: PretendedRun, voter: str, interval: int, outcome: int, end_ro
     return Vote(
         interval=interval,
         outcome=outcome,
-        start_root=run.get_claim(interval)[0],
+        start_root=ZERO if outcome in NOT_RECOMPUTED else run.get_claim(interval)[0],
         end_root=end_root,
         leaves=NO_LEAVES if end_root == ZERO else leaves,
         work_digest=make_digest(voter, interval, "work"),

@@ -17,15 +17,16 @@ def test_after_the_draw_there_is_no_withdrawal():
         assert_refused(world, submitter, WithdrawSubmission(run.submission), WrongPhase)
 
 
-def test_letting_a_submission_lapse_costs_the_bond():
-    """No blobs, no draw, no bond: a lapse is dearer than any judgement, and it is counted."""
+def test_letting_a_submission_lapse_gains_nothing():
+    """No blobs, no draw: nothing was learnt, so only the fee is lost, as by withdrawing; and it is counted."""
     world, submitter, _ = open_world(7)
     run = pretend(world, submitter)
     balance = world.get_balance(submitter)
     assert submit(world, submitter, run) == ""
-    assert judge(world, run, ()) == "rejected"
+    assert judge(world, run, ()) == "inconclusive"
     assert world.get_status(run.submission).reason == "unavailable"
-    assert world.get_balance(submitter) == balance - 1 - 100_000
+    assert not world.get_status(run.submission).draw
+    assert world.get_balance(submitter) == balance - 1
     assert world.expect(attempts_key(run.make_body(1).plan), Attempts).count == 1
 
 

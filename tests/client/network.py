@@ -35,10 +35,13 @@ class OneAtATime(FastJudge):
 
 
 @contextmanager
-def running_network(folder, judges=None, absent=()):
-    """Give a node, and verifiers that work until the block ends; the absent ones have stake and no thread."""
+def running_network(folder, judges=None, absent=(), blocks=20_000):
+    """Give a node, and verifiers that work until the block ends; the absent ones have stake and no thread.
+
+    `blocks`: after which the ledger ends; there are fifty in a second.
+    """
     balances = {get_public_key(seed): 10_000_000 for seed in (ALICE, *SEEDS)}
-    settings = {"balances": balances, "parameters": {"submissions": RULES, "stakes": STAKES}, "blocks": 20_000}
+    settings = {"balances": balances, "parameters": {"submissions": RULES, "stakes": STAKES}, "blocks": blocks}
     with running_node(folder / "node", **settings) as node:
         with node.connect() as client:
             sent = [client.send(seed, DepositStake(10_000)) for seed in SEEDS]

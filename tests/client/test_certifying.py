@@ -145,7 +145,8 @@ def test_the_issuer_can_change_nothing(judged, policy):
         lambda p: change_ledger(p, judgements=claim.judgements[1:]),
         lambda p: change_ledger(p, judgements=claim.judgements[::-1]),
         lambda p: change_ledger(p, status=claim.submission),
-        lambda p: change_ledger(p, drawn=10_000),
+        lambda p: change_ledger(p, drawn=[10_000]),
+        lambda p: change_ledger(p, drawn=claim.drawn[::-1]),
         lambda p: change_ledger(p, snapshot=claim.attempts),
         lambda p: change_ledger(p, assumed_share="2/10"),
     ]

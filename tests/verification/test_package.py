@@ -23,7 +23,7 @@ from assay.storage.run_directory import RunDirectory
 from assay.training.recorded import RecordedRun
 from assay.training.relink import relink
 from assay.verification import fetching
-from assay.verification.fetching import Fetcher, verify_copy
+from assay.verification.fetching import ChunkWithheld, Fetcher, verify_copy
 from assay.verification.package import StateHeader, StateMissing
 from tests.verification import blobs, runs
 
@@ -158,9 +158,9 @@ def test_every_altered_chunk_is_refused(package, tmp_path):
         changes = [data + b"\0", data[:-1], bytes([data[0] ^ 1]) + data[1:], b""]
         for change in changes:
             whole.chunks[digest] = change
-            with pytest.raises(MalformedEvidence) as refused:
+            with pytest.raises(ChunkWithheld) as refused:
                 blobs.fetch(package, tmp_path / "copy", whole)
-            assert refused.value.code == "package.chunk-differs"
+            assert refused.value.code == "package.withheld"
             assert not (tmp_path / "copy").exists()
         whole.chunks[digest] = data
 

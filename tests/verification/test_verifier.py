@@ -134,14 +134,14 @@ def test_nobody_who_can_judge_leaves_it_open(honest, make):
 
 
 def test_withheld_blobs_end_a_submission(honest, make):
-    """One chunk that nobody can fetch: nobody attests, and the run is rejected with its bond."""
+    """One chunk that nobody can fetch: nobody attests, nothing is drawn, and the bond returns."""
     simulation = make(availability_blocks=20)
     package = simulation.submit(honest)
     simulation.blobs.chunks.pop(package.bundle.entries[-1].digest)
     simulation.blobs.missing = NetworkError
     status = simulation.run(package.context)
-    assert (status.verdict, status.reason) == (REJECTED, "unavailable")
-    assert "bond-lost" in {p.kind for p in read_payments(simulation.verifiers[0].ledger, package.context).payments}
+    assert (status.verdict, status.reason) == (INCONCLUSIVE, "unavailable")
+    assert "bond-returned" in {p.kind for p in read_payments(simulation.verifiers[0].ledger, package.context).payments}
 
 
 def test_blobs_withheld_after_the_draw_change_nothing(honest, make):

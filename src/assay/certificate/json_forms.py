@@ -44,7 +44,7 @@ class LedgerClaim(Json, frozen=True):
     fault_model: str
     issuer: str
     headers: list[SealedHeader]
-    drawn: int  # which header is that of the draw height
+    drawn: list[int]  # which headers are those of the draw height, of the end of the flags, of each later draw
     submission: StateClaim
     status: StateClaim
     draw: StateClaim

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from assay.certificate.dsse import decode_base64, decode_hex
 from assay.certificate.json_forms import LedgerClaim, StateClaim
-from assay.certificate.ledger_claim import claim_corrupt
+from assay.certificate.ledger_claim import claim_corrupt, list_draw_heights
 from assay.certificate.rejections import AnchorUnknown, LedgerUnproven, NotFinal
 from assay.certificate.statement import FindingClaim, Kind, Result
 from assay.errors import InvalidBlock, VerificationError
@@ -33,7 +33,6 @@ from assay.protocol.contracts.submission_keys import (
 from assay.protocol.contracts.submission_records import (
     ACCEPTED,
     ACCUSED,
-    CHECK,
     FINAL,
     FLAGGED,
     REJECTED,
@@ -50,6 +49,7 @@ from assay.protocol.evidence.draw import (
     Draw,
     Seat,
     compute_draw_id,
+    draw_further,
     draw_quorum,
     draw_sub_quorum,
     select_sample,
@@ -170,6 +170,7 @@ class _Reader:
             )
         draw = self._open(claim.draw, draw_key(identity), Draw)
         self._check_draw(submission, status, draw)
+        beacons = self._read_beacons(status, draw)
         numbers = self._open(claim.judged, judged_key(identity), IntervalList).intervals
         if len(numbers) != len(claim.judgements):
             raise LedgerUnproven("judgements are missing", expected=len(numbers), actual=len(claim.judgements))
@@ -177,7 +178,7 @@ class _Reader:
             self._open(each, judgement_key(identity, number), IntervalJudgement)
             for number, each in zip(numbers, claim.judgements, strict=True)
         )
-        self._check_seats(submission, draw, judgements)
+        self._check_seats(submission, draw, beacons, judgements)
         attempts = self._open(claim.attempts, attempts_key(submission.run.plan), Attempts).count
         newest = max(self.headers, key=lambda header: header.height)
         share = parse_share(claim.assumed_share)
@@ -207,7 +208,6 @@ class _Reader:
         """Draw again: the facts are those of the submission, the beacon that of its height (CRT-34)."""
         facts, run = draw.facts, submission.run
         identity = compute_draw_id(facts)
-        header = self._get_header(self.claim.drawn)
         rules = self.anchor.genesis.parameters.submissions
         snapshot = self._open(self.claim.snapshot, snapshot_key(submission.snapshot_height), Snapshot)
         self.eligible = tuple(seat for seat in snapshot.seats if seat.account != submission.account)
@@ -220,26 +220,48 @@ class _Reader:
             ("snapshot", submission.snapshot_height, facts.snapshot_height),
             ("availability height", status.availability_height, facts.availability_height),
             ("draw height", facts.availability_height + rules.draw_delay, facts.draw_height),
-            ("height of the header of the draw", facts.draw_height, header.height),
-            ("beacon", header.beacon, facts.beacon),
             ("sample", select_sample(identity, facts), draw.sample),
             ("quorum", draw_quorum(identity, self.eligible, max(rules.quorum, run.sub_quorum)), draw.quorum),
         ):
             if expected != actual:
                 raise LedgerUnproven(f"the {what} is not what drawing again gives")
 
-    def _check_seats(self, submission: Submission, draw: Draw, judgements: Sequence[IntervalJudgement]) -> None:
-        """Draw the first sub-quorums of the sample and of the checks again, and compare what is judged (CRT-34)."""
-        identity, quorum = compute_draw_id(draw.facts), submission.run.sub_quorum
-        seats: tuple[Seat, ...] = tuple(sorted(draw.quorum, key=lambda seat: seat.account))
+    def _read_beacons(self, status: SubmissionStatus, draw: Draw) -> list[bytes]:
+        """Return the beacons that drew seats, from the headers of their heights (CRT-34)."""
+        heights = list_draw_heights(draw, self.anchor.genesis.parameters.submissions, status)
+        headers = [self._get_header(place) for place in self.claim.drawn]
+        actual = tuple(header.height for header in headers)
+        if actual != heights or headers[0].beacon != draw.facts.beacon:
+            raise LedgerUnproven("the headers are not those of the draws", expected=heights, actual=actual)
+        return [header.beacon for header in headers]
+
+    def _check_seats(
+        self, submission: Submission, draw: Draw, beacons: Sequence[bytes], judgements: Sequence[IntervalJudgement]
+    ) -> None:
+        """Draw the sub-quorums of every round again, and compare what is judged with the sample (CRT-34)."""
         for judgement in judgements:
-            if judgement.origin in {UNIFORM, CHECK}:
-                drawn = draw_sub_quorum(identity, draw.facts.beacon, judgement.interval, 0, seats, quorum)
-                if judgement.seats[: len(drawn)] != drawn:
-                    raise LedgerUnproven("a sub-quorum is not what drawing again gives", actual=judgement.interval)
+            if judgement.round > len(beacons) - 2 or (not judgement.finding and judgement.round < len(beacons) - 2):
+                raise LedgerUnproven("an interval was not drawn in its rounds", actual=judgement.interval)
+            if judgement.seats != self._draw_seats(submission, draw, beacons, judgement):
+                raise LedgerUnproven("a sub-quorum is not what drawing again gives", actual=judgement.interval)
         uniform = tuple(j.interval for j in judgements if j.origin == UNIFORM)
         if uniform != draw.sample:
             raise LedgerUnproven("what is judged is not the sample", expected=draw.sample, actual=uniform)
+
+    def _draw_seats(
+        self, submission: Submission, draw: Draw, beacons: Sequence[bytes], judgement: IntervalJudgement
+    ) -> tuple[Seat, ...]:
+        """Return everybody who must be assigned to an interval: those of the first round, then of each later one."""
+        identity, quorum = compute_draw_id(draw.facts), submission.run.sub_quorum
+        seats: tuple[Seat, ...] = ()
+        if judgement.origin != ACCUSED:  # what a verifier's own interval accused is judged from the second round on
+            beacon = beacons[judgement.origin == FLAGGED]
+            members = tuple(sorted(draw.quorum, key=lambda seat: seat.account))
+            seats = draw_sub_quorum(identity, beacon, judgement.interval, 0, members, quorum)
+        for number in range(1, judgement.round + 1):
+            beacon = beacons[1 + number]
+            seats += draw_further(identity, beacon, judgement.interval, number, quorum, seats, self.eligible)
+        return seats
 
 
 def parse_share(text: str) -> Fraction:

@@ -11,9 +11,12 @@ from assay.certificate.dsse import encode_base64
 from assay.certificate.interval_findings import format_chance
 from assay.certificate.json_forms import Chance, SealedHeader, StateClaim
 from assay.protocol.blocks import Header
+from assay.protocol.contracts.submission_records import SubmissionStatus
 from assay.protocol.encoding import Record, encode
 from assay.protocol.evidence.chances import compute_corrupt_chance
+from assay.protocol.evidence.draw import Draw
 from assay.protocol.ledger_proofs import StateProof
+from assay.protocol.params import SubmissionParameters
 
 DEFAULT_SHARE = Fraction(1, 5)
 """Share of lying stake that a certificate assumes unless told otherwise."""
@@ -26,6 +29,12 @@ class ProvenRecord(Record, frozen=True, array_like=True, forbid_unknown_fields=T
     proof: StateProof
     header: Header
     seal: bytes
+
+
+def list_draw_heights(draw: Draw, rules: SubmissionParameters, status: SubmissionStatus) -> tuple[int, ...]:
+    """Return the heights whose beacons drew seats: draw, end of the flags, each later draw (CRT-34)."""
+    first = draw.facts.draw_height
+    return (first, first + rules.flag_blocks, *status.later_draws)
 
 
 class HeaderList:

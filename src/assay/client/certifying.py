@@ -15,7 +15,9 @@ from assay.certificate.ledger_claim import (
     ProvenRecord,
     claim_corrupt,
     describe_share,
+    list_draw_heights,
 )
+from assay.client.node_blobs import NodeBlobs
 from assay.client.node_client import NodeClient
 from assay.client.submissions import SubmissionMissing, read_submission
 from assay.errors import Unproven
@@ -93,14 +95,15 @@ def collect_evidence(
         raise NothingJudged("nothing was drawn, so nothing was judged", actual=f"{status.phase}: {status.reason}")
     draw, draw_claim = proofs.read(draw_key(identity), Draw)
     judged, judged_claim = proofs.read(judged_key(identity), IntervalList)
-    drawn = proofs.headers.add(*client.get_header(draw.facts.draw_height))
+    rules = client.chain.genesis.parameters.submissions
+    heights = list_draw_heights(draw, rules, status)
     return LedgerClaim(
         chain_id=client.chain.chain_id.hex(),
         engine="solo",
         fault_model=FAULT_MODEL,
         issuer=issuer.hex(),
         headers=proofs.headers.sealed,
-        drawn=drawn,
+        drawn=[proofs.headers.add(*client.get_header(height)) for height in heights],
         submission=submission_claim,
         status=status_claim,
         draw=draw_claim,
@@ -114,18 +117,6 @@ def collect_evidence(
         handovers="none",
         witnesses="none",
     )
-
-
-class _NodeBlobs:
-    """Chunks from a node."""
-
-    def __init__(self, client: NodeClient) -> None:
-        self._client = client
-
-    def fetch(self, digest: bytes, length: int) -> bytes:
-        """Return a chunk."""
-        del length
-        return self._client.fetch_blob(digest)
 
 
 def certify_submission(
@@ -157,7 +148,7 @@ def certify_submission(
     submission = read_submission(client, identity).submission
     with tempfile.TemporaryDirectory(prefix="assay-certificate-") as folder:
         target = Path(folder) / "run"
-        fetcher = Fetcher(_NodeBlobs(client), submission.run, identity, max_bytes=max_bytes, progress=progress)
+        fetcher = Fetcher(NodeBlobs(client), submission.run, identity, max_bytes=max_bytes, progress=progress)
         fetcher.write(target, lambda step: step == submission.run.steps)
         run = RecordedRun(target)
         try:

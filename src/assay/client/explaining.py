@@ -10,7 +10,7 @@ from assay.client.submissions import Judgement, SubmissionDetails
 from assay.protocol.contracts.submission_records import ACCEPTED, REJECTED, VoteRecord
 from assay.protocol.evidence.votes import DIFFERS, MALFORMED, MATCHES, WITHHELD
 
-_GAINS: Final = {"reward", "bond-returned", "escrow-returned", "report"}
+_GAINS: Final = {"reward", "bond-returned", "escrow-returned", "report-reward"}
 
 _REASONS: Final = {
     "reward": "votes that agree with the finding",
@@ -20,7 +20,7 @@ _REASONS: Final = {
     "absence": "neither committed nor abstained",
     "broken-reveal": "committed, and did not open the vote",
     "equivocation": "signed two different votes about one interval",
-    "report": "proved that another signed two different votes",
+    "report-reward": "proved that another signed two different votes",
 }
 
 _OUTCOMES: Final = {

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from assay.client.builders import build_transaction
+from assay.client.node_blobs import NodeBlobs
 from assay.client.node_client import NodeClient
 from assay.client.transport import RefusedByNode
 from assay.protocol.blocks import Genesis, compute_chain_id
@@ -71,9 +72,8 @@ class NodeLedger:
         return self.client.get_state(key, kind).value
 
     def fetch(self, digest: bytes, length: int) -> bytes:
-        """Return the chunk with this BLAKE3; whoever asks compares the length."""
-        del length
-        return self.client.fetch_blob(digest)
+        """Return the chunk with this BLAKE3; raises as `NodeBlobs.fetch`."""
+        return NodeBlobs(self.client).fetch(digest, length)
 
     def send(self, body: Body) -> str:
         """Sign and send a transaction, and return empty or the code of its refusal once it stands in a block.

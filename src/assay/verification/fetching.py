@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from assay.errors import AssayError, Refuted, StorageError
+from assay.errors import AssayError, NetworkError, Refuted, StorageError
 from assay.protocol.contracts.submission_bodies import SubmitRun
 from assay.protocol.encoding import decode
-from assay.protocol.evidence.bundle import Bundle, CheckpointList
+from assay.protocol.evidence.bundle import Bundle, BundleEntry, CheckpointList
 from assay.protocol.evidence.model_state import compute_state_root
 from assay.protocol.evidence.package import (
     MAX_BUNDLE_BYTES,
@@ -52,9 +52,16 @@ class BlobSource(Protocol):
         """Return the chunk with this BLAKE3, of at most `length` bytes; the caller checks what it gets.
 
         Raises:
-            NetworkError, StorageError: it is not to be had.
+            ChunkWithheld: whoever should have it answers, and has none.
+            NetworkError, StorageError: nobody answers, or the disk.
         """
         ...
+
+
+class ChunkWithheld(NetworkError):
+    """Whoever should have a chunk answers, and has none or gives other bytes."""
+
+    code: ClassVar[str] = "package.withheld"
 
 
 class PackageTooLarge(StorageError):
@@ -90,7 +97,8 @@ class Fetcher:
         progress: is told how many bytes are done, of how many.
 
     Raises:
-        MalformedEvidence: the bundle is not one, or not the committed one.
+        MalformedEvidence: the bundle is not one.
+        ChunkWithheld: it is missing, or other bytes came.
         PackageTooLarge: more bytes than allowed.
     """
 
@@ -116,7 +124,7 @@ class Fetcher:
             )
         data = source.fetch(submitted.bundle, MAX_BUNDLE_BYTES)
         if len(data) > MAX_BUNDLE_BYTES or compute_bulk_digest(data) != submitted.bundle:
-            raise ChunkDiffers("the bundle is another", expected=submitted.bundle.hex())
+            raise ChunkWithheld("the bundle is another", expected=submitted.bundle.hex())
         bundle = decode(data, Bundle, max_bytes=MAX_BUNDLE_BYTES)
         self._blobs = open_bundle(bundle)
         self.length = compute_bundle_bytes(bundle)
@@ -153,7 +161,7 @@ class Fetcher:
         """Yield the verified chunks of a blob."""
         for entry in self._blobs[name]:
             data = self.source.fetch(entry.digest, entry.nbytes)
-            verify_chunk(entry, data)
+            _verify_fetched(entry, data)
             self._done += len(data)
             self._progress(self._done, self.length)
             yield data
@@ -239,6 +247,16 @@ class Fetcher:
         is_made = isinstance(run.plan.start, InitialisedStart)
         if (checkpoints[0].manifest == ZERO) != is_made or checkpoints[-1].manifest == ZERO:
             raise FactsContradicted("a package has the last state, and the start if no program makes it")
+
+
+def _verify_fetched(entry: BundleEntry, data: bytes) -> None:
+    """Check a chunk; other bytes than those asked for are no fault of the package, but of whoever gave them."""
+    try:
+        verify_chunk(entry, data)
+    except ChunkDiffers as error:
+        if compute_bulk_digest(data) == entry.digest:  # the bundle states a wrong length
+            raise
+        raise ChunkWithheld(error.message, expected=error.expected, actual=error.actual) from None
 
 
 def verify_copy(path: Path, submitted: SubmitRun) -> None:

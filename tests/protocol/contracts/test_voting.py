@@ -260,6 +260,7 @@ def test_who_committed_nothing_reveals_nothing():
         lambda run, i: make_vote(run, "me", i, MATCHES, DIGEST),
         lambda run, i: make_vote(run, "me", i, 4, DIGEST),
         lambda run, i: make_vote(run, "me", i, WITHHELD, DIGEST),
+        lambda run, i: msgspec.structs.replace(make_vote(run, "me", i, WITHHELD, ZERO), start_root=DIGEST),
         lambda run, i: msgspec.structs.replace(make_vote(run, "me", i, DIFFERS, DIGEST), replays=1),
         lambda run, i: msgspec.structs.replace(vote_honestly(run, "me", i), replays=0),
         lambda run, i: msgspec.structs.replace(vote_honestly(run, "me", i), start_root=DIGEST),
@@ -269,6 +270,18 @@ def test_contradicting_votes_cannot_be_revealed(make):
     """SUB-21: a vote that contradicts itself or the claim is refused, however well it was committed."""
     world, run, verifier, asked, votes = prepare_reveal(make)
     assert_refused(world, verifier.actor, reveal(run, [votes[asked[0]]], opened=asked), VoteRefused)
+
+
+def test_what_could_not_be_fetched_need_not_be_opened():
+    """SUB-22: whoever says that blobs are missing has no checkpoints to show, for its own intervals neither."""
+    world, run, verifier, asked, votes = prepare_reveal(lambda run, i: make_vote(run, "me", i, WITHHELD, ZERO))
+    own = verifier.find_private(world, run)
+    secret = verifier.get_secret(run.submission)
+    body = reveal(run, [votes[i] for i in asked], secret, [votes[i] for i in own])
+    assert not body.openings
+    assert_done(world, verifier.actor, body)
+    judgement = world.expect(judgement_key(run.submission, asked[0]), IntervalJudgement)
+    assert judgement.end_root == b""
 
 
 def test_rules_of_votes():
@@ -290,6 +303,7 @@ def test_rules_of_votes():
         replace(matches, leaves=MerkleRoot(tags.TRANSCRIPT_TREE, 1, DIGEST)),
         replace(withheld, leaves=matches.leaves),
         replace(malformed, end_root=end),
+        replace(malformed, start_root=start),
     ):
         with pytest.raises(VoteRefused):
             verify_vote(vote, start, end)

@@ -58,7 +58,7 @@ from assay.protocol.evidence.draw import (
     DrawFacts,
     Seat,
     compute_draw_id,
-    count_seats,
+    draw_further,
     draw_quorum,
     draw_sub_quorum,
     select_sample,
@@ -69,7 +69,7 @@ from assay.protocol.params import ROUNDS
 from assay.protocol.state_view import StateView
 
 REASONS: Final = ("matched", "differs", "withheld", "malformed", "unavailable", "no-agreement")
-"""Why a verdict is what it is: outcome of the deciding votes; too few could fetch the blobs; no two thirds agreed."""
+"""Why a verdict is what it is: outcome of the deciding votes; too few attested in time; no two thirds agreed."""
 
 UNAVAILABLE, NO_AGREEMENT = REASONS[4:]
 
@@ -106,9 +106,9 @@ def get_votes(view: StateView, identity: bytes, judgement: IntervalJudgement) ->
 
 
 def _end_availability(view: StateView, environment: Environment, run: Submission, status: SubmissionStatus) -> None:
-    """Reject what too few verifiers could fetch (SUB-12)."""
+    """Give up what too few verifiers attested: nothing was drawn, so nothing is held against the submitter (SUB-12)."""
     del run
-    _decide(view, environment, status, REJECTED, UNAVAILABLE)
+    _decide(view, environment, status, INCONCLUSIVE, UNAVAILABLE)
 
 
 def _end_draw(view: StateView, environment: Environment, run: Submission, status: SubmissionStatus) -> None:
@@ -228,14 +228,14 @@ def _seat_again(view: StateView, environment: Environment, run: Submission, stat
     for judgement in get_judgements(view, run.submission):
         if judgement.finding != UNDECIDED:
             continue
-        seated = frozenset(seat.account for seat in judgement.seats)
-        others = tuple(seat for seat in eligible if seat.account not in seated)
-        wanted = count_seats(run.run.sub_quorum, status.round, len(eligible)) - len(judgement.seats)
-        interval = judgement.interval
-        drawn = draw_sub_quorum(status.draw, environment.beacon, interval, status.round, others, max(0, wanted))
-        changed = msgspec.structs.replace(judgement, round=status.round, seats=judgement.seats + drawn)
+        interval, seats = judgement.interval, judgement.seats
+        drawn = draw_further(
+            status.draw, environment.beacon, interval, status.round, run.run.sub_quorum, seats, eligible
+        )
+        changed = msgspec.structs.replace(judgement, round=status.round, seats=seats + drawn)
         view.write(judgement_key(run.submission, interval), changed)
-    _begin_commit(view, environment, run, status)
+    later_draws = (*status.later_draws, environment.height)
+    _begin_commit(view, environment, run, replace_status(status, later_draws=later_draws))
 
 
 def _begin_judgement(

@@ -67,6 +67,7 @@ class SubmissionStatus(Record, frozen=True, array_like=True, forbid_unknown_fiel
     attested: int  # stake of those who attested availability
     availability_height: int  # 0: not yet
     draw_height: int  # of the first round; 0: not yet
+    later_draws: tuple[int, ...]  # heights of the draws of the second and third round, as far as there were any
     draw: bytes  # id of the draw; empty: not yet
     flags: int  # intervals that verifiers added
     acted: int  # in this round: assigned votes that were committed or abstained from; then, revealed

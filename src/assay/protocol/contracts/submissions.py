@@ -225,6 +225,7 @@ def _open_status(identity: bytes, deadline: int, eligible: int, bond: int, escro
         attested=0,
         availability_height=0,
         draw_height=0,
+        later_draws=(),
         draw=b"",
         flags=0,
         acted=0,

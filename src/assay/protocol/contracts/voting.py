@@ -59,6 +59,7 @@ from assay.protocol.evidence.votes import (
     DIFFERS,
     MALFORMED,
     MATCHES,
+    NOT_RECOMPUTED,
     WITHHELD,
     Vote,
     compute_secret_commitment,
@@ -149,7 +150,7 @@ def apply_reveal(view: StateView, environment: Environment, sender: bytes, body:
         if record.vote is not None:
             raise AlreadyRevealed("this vote was revealed already", actual=vote.interval)
         _verify_commitment(voter, vote, record.commitment)
-        verify_vote(vote, *_get_claim(voter, vote.interval, openings))
+        verify_vote(vote, *_get_claim(voter, vote, openings))
         revealed = VoteRecord(sender, vote.interval, body.round, record.commitment, "", vote)
         view.write(vote_key(body.submission, vote.interval, sender), revealed)
     if body.secret:
@@ -185,7 +186,7 @@ def verify_vote(vote: Vote, start_root: bytes, end_root: bytes) -> None:
         raise VoteRefused("a vote for the claim without a replay", expected="at least 1", actual=vote.replays)
     if vote.outcome == DIFFERS and vote.replays < 2:
         raise VoteRefused("two replays come before calling an interval false", expected=2, actual=vote.replays)
-    if vote.outcome in {WITHHELD, MALFORMED} and (vote.end_root != ZERO or vote.leaves.size):
+    if vote.outcome in NOT_RECOMPUTED and ((vote.start_root, vote.end_root) != (ZERO, ZERO) or vote.leaves.size):
         raise VoteRefused("nothing was recomputed, but there is a root or a leaf", expected="zeros, no leaves")
 
 
@@ -240,8 +241,14 @@ def _verify_commitment(voter: _Voter, vote: Vote, commitment: bytes) -> None:
         raise CommitmentBroken("the vote is not the committed one", expected=commitment.hex(), actual=found.hex())
 
 
-def _get_claim(voter: _Voter, interval: int, openings: dict[int, IntervalOpening]) -> tuple[bytes, bytes]:
-    """Return claimed start and end root of an interval; what is opened here is written down (SUB-22)."""
+def _get_claim(voter: _Voter, vote: Vote, openings: dict[int, IntervalOpening]) -> tuple[bytes, bytes]:
+    """Return claimed start and end root of an interval; what is opened here is written down (SUB-22).
+
+    A vote that recomputed nothing is compared with no claim: whoever could not fetch the package cannot open it.
+    """
+    if vote.outcome in NOT_RECOMPUTED:
+        return ZERO, ZERO
+    interval = vote.interval
     judgement = _get_judgement(voter, interval)
     if judgement is not None and judgement.end_root:
         return judgement.start_root, judgement.end_root
@@ -278,7 +285,7 @@ def _reveal_private(voter: _Voter, body: RevealVotes, openings: dict[int, Interv
         raise CommitmentBroken("these are not the verifier's own intervals", expected=str(chosen))
     for vote, commitment in zip(body.private, record.commitments, strict=True):
         _verify_commitment(voter, vote, commitment)
-        verify_vote(vote, *_get_claim(voter, vote.interval, openings))
+        verify_vote(vote, *_get_claim(voter, vote, openings))
     opened = PrivateVotes(voter.account, record.commitments, body.secret, body.private)
     voter.view.write(private_key(identity, voter.account), opened)
 

@@ -104,6 +104,32 @@ def count_seats(sub_quorum: int, voting_round: int, eligible: int) -> int:
     return min(ESCALATION * sub_quorum + 1, eligible) if voting_round == 1 else eligible
 
 
+def draw_further(
+    draw: bytes,
+    beacon: bytes,
+    interval: int,
+    voting_round: int,
+    sub_quorum: int,
+    seated: Sequence[Seat],
+    eligible: Sequence[Seat],
+) -> tuple[Seat, ...]:
+    """Return the seats that a later round adds to an interval (DRW-7).
+
+    Args:
+        draw: id of the draw.
+        beacon: of the height of this round's draw.
+        interval: its number.
+        voting_round: 1 or 2.
+        sub_quorum: q.
+        seated: who has a seat already, and keeps it.
+        eligible: all who can be drawn, sorted by account.
+    """
+    taken = frozenset(seat.account for seat in seated)
+    others = tuple(seat for seat in eligible if seat.account not in taken)
+    wanted = count_seats(sub_quorum, voting_round, len(eligible)) - len(seated)
+    return draw_sub_quorum(draw, beacon, interval, voting_round, others, max(0, wanted))
+
+
 def select_sample(draw: bytes, facts: DrawFacts) -> tuple[int, ...]:
     """Return the intervals that are judged by chance, the last one among them, ascending (DRW-8)."""
     return select_intervals(draw, facts.intervals, facts.sample)

@@ -17,6 +17,9 @@ MATCHES, DIFFERS, WITHHELD, MALFORMED = range(4)
 """Outcomes of a vote. MATCHES and DIFFERS: the interval was recomputed. WITHHELD: its blobs could not be fetched.
 MALFORMED: what was fetched breaks the rules of its format, or is not what the submission says."""
 
+NOT_RECOMPUTED: Final = frozenset({WITHHELD, MALFORMED})
+"""Outcomes of votes that recomputed nothing; their roots are zeros."""
+
 START_CHECK, METRICS_CHECK = 0, 1
 """Numbers of the two checks that are no intervals: they follow the last interval."""
 
@@ -30,8 +33,8 @@ class Vote(Record, frozen=True, array_like=True, forbid_unknown_fields=True):
 
     interval: int
     outcome: int
-    start_root: bytes  # where the recomputation began
-    end_root: bytes  # what it gave; 32 zero bytes for WITHHELD and MALFORMED
+    start_root: bytes  # where the recomputation began; 32 zero bytes for WITHHELD and MALFORMED
+    end_root: bytes  # what it gave; as above
     leaves: MerkleRoot  # ids of the verifier's own leaves of the interval; tag INTERVAL_LEAVES
     work_digest: bytes
     known_answer: bytes

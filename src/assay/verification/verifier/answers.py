@@ -17,7 +17,7 @@ from assay.protocol.contracts.submission_bodies import (
 )
 from assay.protocol.contracts.submission_records import Submission
 from assay.protocol.evidence.bundle import Checkpoint, open_checkpoint
-from assay.protocol.evidence.votes import Vote, compute_vote_commitment
+from assay.protocol.evidence.votes import NOT_RECOMPUTED, Vote, compute_vote_commitment
 from assay.protocol.hashing import ZERO
 from assay.storage.vote_journal import Question, VoteJournal
 from assay.verification.verifier.duties import Duty
@@ -64,7 +64,8 @@ def keep_findings(
         if finding is None or finding.abstention:
             abstained[question] = finding.abstention if finding is not None else "stopped"
         elif journal.get_vote(question) is None:
-            journal.keep_vote(question, make_vote(question.interval, finding, get_start(question.interval)))
+            start_root = get_start(question.interval) if finding.is_recomputed else ZERO
+            journal.keep_vote(question, make_vote(question.interval, finding, start_root))
     return abstained
 
 
@@ -108,12 +109,15 @@ def build_abstentions(view: SubmissionView, duty: Duty, abstained: Mapping[Quest
 
 def build_reveal(
     journal: VoteJournal,
-    checkpoints: Sequence[Checkpoint],
+    read_checkpoints: Callable[[], Sequence[Checkpoint]],
     view: SubmissionView,
     duty: Duty,
     own: Sequence[int],
 ) -> RevealVotes | None:
-    """Return the opened votes of a duty with what was claimed about their intervals, or None if there are none."""
+    """Return the opened votes of a duty with what was claimed about their intervals, or None if there are none.
+
+    The checkpoints are read only if a vote needs them: who votes that blobs are withheld has none (SUB-22).
+    """
     questions = list_questions(view, duty, own)
     votes = {question: journal.get_vote(question) for question in questions}
     assigned = tuple(vote for question, vote in votes.items() if vote is not None and not question.is_private)
@@ -122,14 +126,20 @@ def build_reveal(
     if not assigned and secret is None:
         return None
     opened = {judgement.interval for judgement in view.judgements if judgement.end_root}
-    shown = {vote.interval for vote in (*assigned, *private) if vote.interval < view.submission.intervals}
+    shown = {
+        vote.interval
+        for vote in (*assigned, *private)
+        if vote.interval < view.submission.intervals and vote.outcome not in NOT_RECOMPUTED
+    }
+    missing = sorted(shown - opened)
+    checkpoints = read_checkpoints() if missing else ()
     return RevealVotes(
         submission=view.identity,
         round=duty.round,
         votes=assigned,
         secret=secret or b"",
         private=private if secret is not None else (),
-        openings=tuple(open_interval(checkpoints, number) for number in sorted(shown - opened)),
+        openings=tuple(open_interval(checkpoints, number) for number in missing),
     )
 
 

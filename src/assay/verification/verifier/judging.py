@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from assay.errors import MalformedEvidence, Refuted, Unproven
+from assay.errors import AssayError, MalformedEvidence, Refuted, Unproven
 from assay.protocol import tags
 from assay.protocol.evidence.plan import ClosingRecord
-from assay.protocol.evidence.votes import DIFFERS, MALFORMED, MATCHES
+from assay.protocol.evidence.votes import DIFFERS, MALFORMED, MATCHES, WITHHELD
 from assay.protocol.hashing import ZERO, compute_digest
 from assay.protocol.merkle import MerkleRoot
 from assay.training.profile_environment import environment_for
 from assay.training.recompute import list_leaves
 from assay.training.recorded import RecordedRun
+from assay.verification.fetching import ChunkWithheld
 from assay.verification.pool import CannotJudge, RunRefuted
 from assay.verification.tasks import OUT_OF_MEMORY, Answer, Task, VoteRoots
 from assay.verification.worker_process import WorkerProcess
@@ -36,7 +37,7 @@ class Finding:
     """What was found about one interval or check.
 
     Attributes:
-        outcome: MATCHES, DIFFERS or MALFORMED of `votes`; −1: nothing, and `abstention` says why.
+        outcome: MATCHES, DIFFERS, WITHHELD or MALFORMED of `votes`; −1: nothing, and `abstention` says why.
         end_root, work_digest, known_answer: of the vote, 32 bytes each.
         leaves: of the vote.
         replays: how often it was carried out.
@@ -52,6 +53,24 @@ class Finding:
     replays: int = 0
     abstention: str = ""
     detail: str = ""
+
+    @property
+    def is_recomputed(self) -> bool:
+        """Whether there is a root that was computed, for or against the claim."""
+        return self.outcome in {MATCHES, DIFFERS}
+
+
+def find_why_not(error: AssayError) -> Finding:
+    """Return what it says about a drawn run that it could not be fetched, when there is no time to ask again.
+
+    Missing or other bytes are the submitter's to answer for, and so is a package that contradicts its commitment; a
+    network or disk that fails here is not.
+    """
+    if isinstance(error, ChunkWithheld):
+        return Finding(WITHHELD, detail=error.message)
+    if isinstance(error, (MalformedEvidence, Refuted)):
+        return Finding(MALFORMED, detail=error.message)
+    return Finding(-1, abstention=RESOURCES, detail=error.message)
 
 
 class Judge(Protocol):

@@ -29,7 +29,7 @@ from assay.verification.verifier.answers import (
 )
 from assay.verification.verifier.copies import Copies
 from assay.verification.verifier.duties import ATTEST, FETCH, FLAG, OPEN, VOTE, Duty, find_duty, is_over, select_own
-from assay.verification.verifier.judging import RESOURCES, Finding, Judge
+from assay.verification.verifier.judging import Finding, Judge, find_why_not
 from assay.verification.verifier.ledger import (
     Ledger,
     SubmissionView,
@@ -44,6 +44,9 @@ Analyst = Callable[[Path, SubmissionView], Sequence[int]]
 """From a fetched run to the intervals that its weights make suspicious, the most suspicious first."""
 
 Say = Callable[[str], None]
+
+_DutyKey = tuple[bytes, str, int]
+"""Submission, kind of a duty, round."""
 
 _PATIENCE, _MOST_PATIENCE = 4, 32
 """Blocks after which something that was refused or failed is tried again; doubled each time, up to the second."""
@@ -90,8 +93,8 @@ class Verifier:
         self._known: list[bytes] = []  # ids by number
         self._over: set[bytes] = set()
         self._settled: dict[bytes, tuple[str, int]] = {}
-        self._later: dict[tuple[bytes, str, int], tuple[int, int]] = {}  # duty -> next height, patience
-        self._work: dict[tuple[bytes, str, int], Future[Any]] = {}
+        self._later: dict[_DutyKey, tuple[int, int]] = {}  # duty -> next height, patience
+        self._work: dict[_DutyKey, Future[Any]] = {}
         self._fetcher = ThreadPoolExecutor(1, thread_name_prefix="assay-fetch")
         self._computer = ThreadPoolExecutor(1, thread_name_prefix="assay-recompute")
 
@@ -173,7 +176,7 @@ class Verifier:
             self._later[key] = (height + patience, min(patience * 2, _MOST_PATIENCE))
             self.say(f"{duty.kind} of submission {view.submission.number} failed: {code}")
 
-    def _start(self, key: tuple[bytes, str, int], pool: ThreadPoolExecutor, work: Callable[[], Any]) -> Any:
+    def _start(self, key: _DutyKey, pool: ThreadPoolExecutor, work: Callable[[], Any]) -> Any:
         """Start work in a thread, or return what it gave; None while it goes on.
 
         Raises:
@@ -238,10 +241,10 @@ class Verifier:
         if open_:
             numbers = sorted({question.interval for question in open_})
             key = (view.identity, duty.kind, duty.round)
-            findings = self._start(key, self._computer, lambda: self._recompute(view, numbers))
+            findings = self._start(key, self._computer, lambda: self._recompute(view, numbers, key))
             if findings is None:
                 return ""
-            checkpoints = self._read_checkpoints(view) if any(not f.abstention for f in findings.values()) else ()
+            checkpoints = self._read_checkpoints(view) if any(f.is_recomputed for f in findings.values()) else ()
             abstained = keep_findings(
                 self.journal, open_, findings, lambda number: get_claimed_start(view.submission, checkpoints, number)
             )
@@ -257,18 +260,27 @@ class Verifier:
         private = f" and {len(commit.private)} of its own" if commit.private else ""
         return self._send(commit, f"committed to votes about {numbers}{private} of submission {view.submission.number}")
 
-    def _recompute(self, view: SubmissionView, numbers: Sequence[int]) -> Mapping[int, Finding]:
+    def _recompute(self, view: SubmissionView, numbers: Sequence[int], duty: _DutyKey) -> Mapping[int, Finding]:
         if view.draw is None:
             return {}
-        key = compute_work_key(compute_draw_id(view.draw.facts), self.account)
         try:
             run = self.copies.fetch(self.ledger, view.submission)
         except (NetworkError, StorageError, MalformedEvidence, Refuted) as error:
-            return dict.fromkeys(numbers, Finding(-1, abstention=RESOURCES, detail=error.message))
+            if isinstance(error, NetworkError) and self._has_time(view, duty):
+                raise  # it is asked for again
+            return dict.fromkeys(numbers, find_why_not(error))
+        key = compute_work_key(compute_draw_id(view.draw.facts), self.account)
         return self.judge.judge(run, numbers, key)
 
+    def _has_time(self, view: SubmissionView, duty: _DutyKey) -> bool:
+        """Return whether one more try comes before the last quarter of the time to commit."""
+        _, patience = self._later.get(duty, (0, _PATIENCE))
+        last = view.status.deadline - self.ledger.parameters.submissions.commit_blocks // 4
+        return self.ledger.get_height() + patience < last
+
     def _open(self, view: SubmissionView, duty: Duty) -> str:
-        reveal = build_reveal(self.journal, self._read_checkpoints(view), view, duty, self._get_own(view, duty))
+        own = self._get_own(view, duty)
+        reveal = build_reveal(self.journal, lambda: self._read_checkpoints(view), view, duty, own)
         if reveal is None:
             return "nothing in the journal answers this: was it restored from an old copy?"
         numbers = [vote.interval for vote in reveal.votes]
