@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the name that everybody uses
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks import zoo, zoo_models
 from benchmarks.zoo import Case, Decoder, adam, adamw, make_mlp, sgd, text_batches
@@ -212,6 +213,39 @@ def gan_step(net: nn.Module, first: torch.optim.Optimizer, second: torch.optim.O
     return step
 
 
+class Averaging(nn.Module):
+    """A small net and the average of its weights."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.net = make_mlp()
+        self.average = AveragedModel(self.net, **options)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return what the net says."""
+        found: torch.Tensor = self.net(inputs)
+        return found
+
+
+def averaging_step(net: Averaging, optimizer: torch.optim.Optimizer) -> Step:
+    """The usual step, and then one more model in the average."""
+
+    def step(batch: Batch) -> torch.Tensor:
+        loss = F.cross_entropy(net(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        net.average.update_parameters(net.net)
+        return loss
+
+    return step
+
+
+def trained_with_average(net: Averaging) -> torch.optim.Optimizer:
+    """SGD for the net alone."""
+    return torch.optim.SGD(net.net.parameters(), lr=0.05, momentum=0.9)
+
+
 def accumulating_step(net: nn.Module, optimizer: torch.optim.Optimizer) -> Step:
     """Four microbatches, one update."""
 
@@ -277,6 +311,13 @@ def penalised_step(net: nn.Module, optimizer: torch.optim.Optimizer) -> Step:
 STEPS = (
     Case("gan adam", zoo_models.Gan, gan_optimizers, step=gan_step),
     Case("convolutional gan adam", zoo_models.ConvolutionalGan, gan_optimizers, step=gan_step),
+    Case("mlp swa averaged model", Averaging, trained_with_average, step=averaging_step),
+    Case(
+        "mlp ema averaged model",
+        lambda: Averaging(multi_avg_fn=get_ema_multi_avg_fn(0.99)),
+        trained_with_average,
+        step=averaging_step,
+    ),
     Case("mlp accumulating clip value", make_mlp, sgd(momentum=0.9), step=accumulating_step),
     Case("mean teacher adam", Averaged, lambda net: torch.optim.Adam(net.net.parameters()), step=averaging_step),
     Case("gradient penalty sgd", make_mlp, sgd(momentum=0.9), step=penalised_step),

@@ -96,6 +96,18 @@ class Feed:
         self._epoch = -1
         self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
+    def resize(self, batch_size: int) -> Feed:
+        """Return the feed of the same samples in the same order with other batches."""
+        return Feed(
+            self.packed,
+            self.leaf_hashes,
+            seed=self.seed,
+            order_version=self.order_version,
+            batch_size=batch_size,
+            last_batch=self.last_batch,
+            collate=self.collate,
+        )
+
     def get_batch(self, step: int) -> Batch:
         """Return the batch of a step, counted from 1."""
         epoch, index = locate_step(step, self.per_epoch)

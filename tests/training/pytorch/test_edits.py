@@ -16,7 +16,7 @@ from assay.errors import MalformedEvidence
 from assay.training.pytorch.backend import TorchBackend
 from assay.training.pytorch.edits import EditRefused
 from assay.training.pytorch.home import NotFinite, StateChanged
-from assay.training.pytorch.session import StepInterrupted, WrongOrder
+from assay.training.pytorch.run_errors import StepInterrupted, WrongOrder
 from assay.training.recorded import RecordedRun
 from assay.training.replay import Replayer
 

@@ -24,7 +24,7 @@ from assay.training.datasets import UnusableDataset
 from assay.training.pytorch.evaluation import MetricUnknown
 from assay.training.pytorch.home import NotFinite
 from assay.training.pytorch.initialiser import StartNotReproduced
-from assay.training.pytorch.session import StepInterrupted, WrongOrder
+from assay.training.pytorch.run_errors import StepInterrupted, WrongOrder
 from assay.training.recorded import RecordedRun
 from assay.training.signing import read_signature
 from tests.training.pytorch.sessions import make_body, make_data, make_net, record, sgd
@@ -284,7 +284,7 @@ def test_ctrl_c_inside_a_step_does_not_make_two_steps_of_one(tmp_path):
     with run:
         for batch in loader:
             if run.step_number == 2:
-                run._runner.reader.advance = interrupt  # after the executor, before the row
+                run._live.runner.reader.advance = interrupt  # after the executor, before the row
                 with pytest.raises(KeyboardInterrupt):
                     step(batch)
                 with pytest.raises(StepInterrupted, match="step 3 "):

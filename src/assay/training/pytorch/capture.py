@@ -24,6 +24,7 @@ from assay.errors import CaptureRefused
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.operators import OPERATORS
 from assay.training.pytorch import functional, layout
+from assay.training.pytorch.averages import adapt_averages
 from assay.training.pytorch.compare_tapes import collect_constants, compare_calls
 from assay.training.pytorch.guards import Guards
 from assay.training.pytorch.interpreter import interpret
@@ -161,13 +162,13 @@ class StepCapture:
         recorder = Recorder(key, [*known, *counters])
         training = Training()
         inputs = [get_geometry(tensor) for tensor in known]
-        args, kwargs = rebuild(batch)
         hooks = [
             optimizer.register_step_pre_hook(lambda optimizer, *_, index=index: training.note(index, optimizer))
             for index, optimizer in enumerate(self.optimizers)
         ]
         try:
-            with recorder.regions(self.optimizers), watch_value_reads(recorder), recorder:
+            with adapt_averages(), recorder.regions(self.optimizers), watch_value_reads(recorder), recorder:
+                args, kwargs = rebuild(batch)
                 returned = self.body(*args, **kwargs)
         finally:
             for hook in hooks:

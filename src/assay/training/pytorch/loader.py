@@ -36,12 +36,28 @@ class BatchChanged(UsageError):
 
 
 class FedBatch:
-    """The batch that the loader gave last: what the user holds, and what was committed."""
+    """The batch that the loader gave last: what the user holds, and what was committed.
 
-    def __init__(self, batch: Batch, names: tuple[str, ...]) -> None:
+    Args:
+        batch: as committed.
+        names: of its fields.
+        part: samples of a microbatch; 0: the batch is given whole.
+    """
+
+    def __init__(self, batch: Batch, names: tuple[str, ...], part: int = 0) -> None:
         self.batch = batch
         self.tensors = [torch.from_numpy(array) for array in batch.arrays]
-        self.structure = rebuild_structure(names, self.tensors)
+        self._part = part
+        self._leaves = self.expand(self.tensors)
+        parts = [self._leaves[start : start + len(names)] for start in range(0, len(self._leaves), len(names))]
+        structures = [rebuild_structure(names, leaves) for leaves in parts]
+        self.structure = structures if part else structures[0]
+
+    def expand(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the tensors that the step is given, microbatch by microbatch, of the tensors of a whole batch."""
+        if not self._part:
+            return list(tensors)
+        return [leaf for part in zip(*(tensor.split(self._part) for tensor in tensors), strict=True) for leaf in part]
 
     def verify_untouched(self, leaves: Sequence[Any], *, whole: bool) -> None:
         """Check that the step is given this batch, as it was committed.
@@ -53,14 +69,14 @@ class FedBatch:
         Raises:
             BatchChanged: other tensors, or other values.
         """
-        same = len(leaves) == len(self.tensors) and all(map(is_, leaves, self.tensors))
+        same = len(leaves) == len(self._leaves) and all(map(is_, leaves, self._leaves))
         if not same:
             raise BatchChanged(
                 "the step was not given the batch that run.loader yielded last",
                 expected="all tensors of the batch, in their order, and nothing else",
                 next_step="pass the batch as it comes from the loader; move changes to it into the step",
             )
-        is_changed = any(tensor._version or tensor.requires_grad for tensor in self.tensors)
+        is_changed = any(tensor._version or tensor.requires_grad for tensor in (*self.tensors, *self._leaves))
         if is_changed or (whole and compute_content(self.batch.arrays) != self.batch.content):
             raise BatchChanged(
                 f"the batch of step {self.batch.step} was changed between run.loader and the step",
@@ -84,10 +100,16 @@ class Loader:
         self.data = data
         self.feed = feed
         self._begin = begin
+        self._part = 0
         self.current: FedBatch | None = None
 
+    def accumulate(self, count: int) -> None:
+        """Give each step the samples of `count` batches, as a list of batches; the last list may be shorter."""
+        self._part = self.feed.batch_size
+        self.feed = self.feed.resize(self._part * count)
+
     def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
+        """Return the number of batches in an epoch; with accumulation, of lists of batches: one for each step."""
         return self.feed.per_epoch
 
     def __iter__(self) -> Iterator[Any]:
@@ -95,7 +117,7 @@ class Loader:
         step = self._begin()
         last = ((step - 1) // self.feed.per_epoch + 1) * self.feed.per_epoch
         while step <= last:
-            self.current = FedBatch(self.feed.get_batch(step), self.data.packed.names)
+            self.current = FedBatch(self.feed.get_batch(step), self.data.packed.names, self._part)
             yield self.current.structure
             following = self._begin()
             if following != step + 1:

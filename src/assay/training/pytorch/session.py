@@ -6,7 +6,6 @@ Source: `docs/explanation/recording.md`.
 from __future__ import annotations
 
 import functools
-import secrets
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,43 +15,35 @@ from typing import Any, Self
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader
 
-from assay.errors import CaptureRefused, UsageError
+from assay.errors import UsageError
 from assay.protocol.evidence.observed import ObservedEnd
 from assay.protocol.evidence.plan import ClosingRecord
 from assay.storage.run_directory import RunDirectory
 from assay.storage.run_layout import FORMAT
-from assay.training.batches import compute_losses
 from assay.training.checkpoint_writer import CheckpointWriter
 from assay.training.data_store import store_data
 from assay.training.datasets import MapDataset
-from assay.training.evaluations import EvaluationList
-from assay.training.lines import store_lines
 from assay.training.observed import refuse_observed
 from assay.training.pytorch import opening
 from assay.training.pytorch.backend import compute_state
-from assay.training.pytorch.edits import Edits
-from assay.training.pytorch.home import StateHome, verify_results
+from assay.training.pytorch.home import StateHome
 from assay.training.pytorch.initialiser import InitialiserTape
-from assay.training.pytorch.known_answer import compute_known_answer
-from assay.training.pytorch.loader import BatchChanged, Loader
+from assay.training.pytorch.live_run import LiveRun
+from assay.training.pytorch.loader import Loader
 from assay.training.pytorch.loading import Wishes, make_loader
 from assay.training.pytorch.measuring import measure
 from assay.training.pytorch.observe import Observer, ObserveRefused
 from assay.training.pytorch.parent import Parent, adopt_parent
 from assay.training.pytorch.profile import tune_allocator
-from assay.training.pytorch.run_errors import AlreadyFinished, StepInterrupted, WrongOrder
-from assay.training.pytorch.schedulers import find_schedulers, restore_settings, save_settings
-from assay.training.pytorch.step_runner import GraphDiffers, Outcome, StepRunner
-from assay.training.recorder import RunRecorder, StepResult, keep_loss
+from assay.training.pytorch.run_errors import AlreadyFinished, WrongOrder
+from assay.training.pytorch.step_runner import StepRunner
+from assay.training.recorder import RunRecorder
 from assay.training.signing import sign_closing
-from assay.training.state import StateRoots
 
-_REHASH_ONE_IN = 200
-_FRESH = 2
-"""The first steps of a process, after each of which the whole state and the batch are hashed again."""
+MAX_ACCUMULATED = 4096
+"""Most batches of the loader in one step: each is a part of the step's program."""
 
 
 def make_seed(seed: int | bytes) -> bytes:
@@ -137,14 +128,8 @@ class Run:
         self._optimizers: Sequence[torch.optim.Optimizer] = ()
         self._body: Callable[..., Any] | None = None
         self._intended = 0
-        self._recorder: RunRecorder | None = None
-        self._edits: Edits | None = None
+        self._live: LiveRun | None = None
         self._observer: Observer | None = None
-        self._due: tuple[int, StateRoots] | None = None
-        self._last_root: tuple[int, bytes] = (0, b"")
-        self._rehash = 0  # the step whose state is hashed again before the next one
-        self._first = 0  # the last step before this process
-        self._interrupted = 0  # the step that did not end
 
     # -- what the user calls before the loop --------------------------------------------------------------------------
 
@@ -165,7 +150,7 @@ class Run:
         Raises:
             ParentUnfit, FileUnfit: certificate, file and module do not belong together.
         """
-        if self._recorder is not None or self._initialiser is not None or self._parent is not None:
+        if self._live is not None or self._initialiser is not None or self._parent is not None:
             raise WrongOrder("run.adopt comes first, once, and instead of run.init()")
         self._parent = adopt_parent(net, certificate, model)
 
@@ -205,12 +190,15 @@ class Run:
         *,
         models: Sequence[nn.Module],
         optimizers: Sequence[torch.optim.Optimizer],
+        accumulate: int | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Decorate the training step: forward, backward, update.
 
         Args:
             models: every module whose parameters or buffers the step reads.
             optimizers: every optimizer that it steps.
+            accumulate: batches of the loader that make one step. The loader then yields lists of so many batches, the
+                last list of an epoch may be shorter, and the step goes through its list before it updates.
         """
         if self._body is not None:
             raise WrongOrder(
@@ -220,6 +208,8 @@ class Run:
             )
         if not models or not optimizers:
             raise UsageError("a recorded step needs models=[...] and optimizers=[...]")
+        if accumulate is not None:
+            self._accumulate(accumulate)
         self._models, self._optimizers = list(models), list(optimizers)
 
         def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
@@ -233,13 +223,20 @@ class Run:
 
         return decorate
 
+    def _accumulate(self, count: int) -> None:
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_ACCUMULATED:
+            raise UsageError(f"accumulate is a number from 1 to {MAX_ACCUMULATED}", actual=repr(count))
+        if self._loader is None or self._live is not None:
+            raise WrongOrder("@run.step(accumulate=...) comes after run.loader(...) and before the loop")
+        self._loader.accumulate(count)
+
     # -- the loop -----------------------------------------------------------------------------------------------------
 
     def epochs(self, count: int) -> Iterator[int]:
         """Yield the epochs that are left, counted from 0; a resumed run begins in the epoch of its next step."""
         if self._loader is None:
             raise WrongOrder("run.epochs needs run.loader first")
-        if self._recorder is None:
+        if self._live is None:
             self._intended = count * len(self._loader)
         self._open()
         first = self.step_number // len(self._loader)
@@ -250,16 +247,19 @@ class Run:
         """The last step that was carried out."""
         if self._observer is not None:
             return self._observer.recorder.step
-        return self._recorder.step if self._recorder is not None else 0
+        return self._live.step if self._live is not None else 0
 
     def _begin_batch(self) -> int:
         self._open()
         return self.step_number + 1
 
-    def _open(self) -> None:
-        """Fix the plan, or find where the run stopped; once."""
-        if self._recorder is not None:
-            return
+    def _carry_out(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._open().carry_out(args, kwargs)
+
+    def _open(self) -> LiveRun:
+        """Fix the plan, or find where the run stopped, once; return what carries out its steps."""
+        if self._live is not None:
+            return self._live
         if self._observer is not None:
             raise WrongOrder("an observed run has no recorded steps", expected="run.log and run.finish alone")
         refuse_observed(self._run)
@@ -268,8 +268,8 @@ class Run:
         mkldnn = opening.choose_mkldnn(self._models, wanted=self._mkldnn)
         profile = opening.open_profile(self._run, threads=self._threads, mkldnn=mkldnn)
         initialiser = self._initialiser.build(self._models) if self._initialiser is not None else None
-        self._home = StateHome(self._models, self._optimizers)
-        start_, record = opening.adopt_start(self._run, *opening.describe_start(self._home, initialiser, self._parent))
+        home = StateHome(self._models, self._optimizers)
+        start_, record = opening.adopt_start(self._run, *opening.describe_start(home, initialiser, self._parent))
         interval = opening.choose_interval(self._checkpoint_every, self._intended, declared=initialiser is None)
         plan = opening.make_plan(
             start=start_,
@@ -288,151 +288,14 @@ class Run:
         if self._parent is not None:
             self._run.write_object("parent.bin", self._parent.certificate)
         store_data(self._run, "train", self._loader.data.packed, self._loader.data.record)
-        self._recorder = RunRecorder(self._run, plan, record)
-        self._edits = Edits(self._run, self._recorder, self._home)
+        recorder = RunRecorder(self._run, plan, record)
         if initialiser is not None:
-            self._recorder.add_program(initialiser, first_step=0)
-        self._schedulers = find_schedulers(self._optimizers)
-        self._runner = StepRunner(self._body, self._models, self._optimizers, self._home, self._seed, profile)
-        self._continue(record.state_root, declared=initialiser is None)
-
-    def _continue(self, start_root: bytes, *, declared: bool) -> None:
-        """Go to the last checkpoint, or store a declared start, which nobody could make again."""
-        self._last_root = (0, start_root)
-        if declared and not self._run.checkpoints.list_steps():
-            self._write_checkpoint(0, self._home.compute_roots())
-            self._checkpoints.wait()
-        base = opening.choose_base(self._run)
-        if base is not None:
-            self._load(base)
-        self._get_edits().resume(base or 0)
-        if self._get_edits().is_pending(base or 0):
-            self._last_root = (base or 0, self._home.compute_roots().state_root)
-
-    def _load(self, base: int) -> None:
-        """Put the stored state after step `base` in place."""
-        recorder = self._get_recorder()
-        checkpoint = self._run.checkpoints.read(base)
-        recorder.replay_rows(base)
-        restore_settings(checkpoint.manifest.extra, self._optimizers, self._schedulers)
-        self._home.fill(checkpoint.manifest.records, checkpoint.tensors)
-        self._home.refresh()
-        self._first = self._rehash = base
-        self._last_root = (base, checkpoint.manifest.state_root)
-        self._home.verify_hash(checkpoint.manifest.state_root, base)
-
-    def _get_recorder(self) -> RunRecorder:
-        if self._recorder is None:
-            raise WrongOrder("the run has not begun", expected="run.loader(...), @run.step and a loop before this")
-        return self._recorder
-
-    def _get_edits(self) -> Edits:
-        if self._edits is None:
-            raise WrongOrder("the run has not begun", expected="run.loader(...), @run.step and a loop before this")
-        return self._edits
-
-    def _carry_out(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._open()
-        recorder = self._get_recorder()
-        step = recorder.step + 1
-        fed = self._loader.current if self._loader is not None else None
-        leaves, spec = pytree.tree_flatten((args, kwargs))
-        if fed is None or fed.batch.step != step:
-            raise BatchChanged(
-                f"step {step} has no batch of its own",
-                expected="one call of the step for each batch that run.loader yields",
-                next_step="call the step inside `for batch in loader:`",
-            )
-        fresh = step - self._first <= _FRESH
-        fed.verify_untouched(leaves, whole=fresh or secrets.randbelow(_REHASH_ONE_IN) == 0)
-        self._verify_state(step - 1)
-        self._write_due()
-        self._get_edits().take_step()
-        self._interrupted = step
-        try:
-            outcome = self._runner.run(step, fed.tensors, lambda tensors: pytree.tree_unflatten(list(tensors), spec))
-        except (CaptureRefused, GraphDiffers):
-            self._interrupted = 0  # models and optimizers are as they were
-            raise
-        self._record(step, fed.batch.membership, fed.batch.content, outcome)
-        self._interrupted = 0
-        return pytree.tree_unflatten(list(outcome.results), outcome.spec)
-
-    def _verify_whole(self) -> None:
-        """Refuse to go on after a step or an edit that was carried out in part, or whose result was refused."""
-        if self._get_edits().is_open:
-            raise StepInterrupted(
-                "an edit did not end: the state in memory is not that of any step",
-                expected="steps, evaluations and the end of the run outside `with run.edit(...)`",
-                next_step="run the script again: it goes on from the last checkpoint",
-            )
-        if self._interrupted:
-            raise StepInterrupted(
-                f"step {self._interrupted} did not end: the state in memory is not that of any step",
-                next_step="run the script again: it goes on from the last checkpoint",
-            )
-
-    def _verify_state(self, step: int) -> None:
-        self._verify_whole()
-        self._home.verify_untouched(step)
-        if self._rehash == step and self._last_root[0] == step:
-            self._home.verify_hash(self._last_root[1], step)
-
-    def _record(self, step: int, membership: bytes, content: bytes, outcome: Outcome) -> None:
-        recorder = self._get_recorder()
-        verify_results(outcome.results, step)
-        recorder.verify_known(step, outcome.program)
-        index = recorder.find_program(outcome.program)
-        if index is None:
-            answer = compute_known_answer(outcome.program)
-            index = recorder.add_program(outcome.program, first_step=step, known_answer=answer)
-            store_lines(self._run, recorder.program_ids[index], outcome.lines)
-        arrays = [result.contiguous().numpy() for result in outcome.results]
-        loss_root, digests = compute_losses(arrays)
-        is_due, is_checkpoint = recorder.is_root_due(step), step % recorder.plan.interval_length == 0
-        is_epoch_end = self._loader is not None and step % len(self._loader) == 0  # the user looks at the net here
-        if is_checkpoint or is_epoch_end or step - self._first <= _FRESH or secrets.randbelow(_REHASH_ONE_IN) == 0:
-            self._rehash = step
-        if is_checkpoint:
-            self._home.verify_finite(step)
-        roots = None
-        if is_due or self._rehash == step:
-            roots = self._home.compute_roots()
-            self._last_root = (step, roots.state_root)
-            self._due = (step, roots) if is_checkpoint else None
-        recorder.record(
-            StepResult(
-                program=index,
-                membership=membership,
-                content=content,
-                row=outcome.row.tobytes(),
-                losses=tuple(keep_loss(a.tobytes(), d) for a, d in zip(arrays, digests, strict=True)),
-                loss_root=loss_root,
-                state_root=roots.state_root if roots is not None and is_due else b"",
-                events=recorder.get_events_digest(step - 1),
-            )
-        )
-
-    def _write_due(self) -> None:
-        """Begin the checkpoint of the step before, now that schedulers and settings are as the next step finds them."""
-        self._checkpoints.check()
-        if self._due is None:
-            return
-        (step, roots), self._due = self._due, None
-        self._get_recorder().settle()
-        self._write_checkpoint(step, roots)
-
-    def _write_checkpoint(self, step: int, roots: StateRoots) -> None:
-        self._checkpoints.write(
-            step,
-            state_root=roots.state_root,
-            records=self._home.make_records(roots),
-            aliases=self._home.aliases,
-            tensors=self._get_edits().before or self._home.buffers,
-            extra=save_settings(self._optimizers, self._schedulers, self._home.parameter_names),
-            interval=self._get_recorder().plan.interval_length,
-            intended=self._intended,
-        )
+            recorder.add_program(initialiser, first_step=0)
+        runner = StepRunner(self._body, self._models, self._optimizers, home, self._seed, profile)
+        live = LiveRun(self._run, recorder, home, runner, self._loader, self._optimizers, self._checkpoints)
+        self._live = live
+        live.go_on(record.state_root, declared=initialiser is None)
+        return live
 
     # -- beside and after the loop ------------------------------------------------------------------------------------
 
@@ -448,21 +311,8 @@ class Run:
             EditRefused: a second edit after one step, or tensors that appeared, vanished or changed form.
             NotFinite: the edit left NaN or infinity.
         """
-        self._open()
-        step = self.step_number
-        self._verify_state(step)
-        with self._get_edits().edit(step, reason):
+        with self._open().edit(reason):
             yield
-        self._last_root = (step, self._home.compute_roots().state_root)
-        self._rehash = step
-
-    def _refuse_pending(self, what: str) -> None:
-        if self._get_edits().is_pending(self.step_number):
-            raise WrongOrder(
-                f"{what} after an edit that no step follows",
-                expected="a step after the edit: what is declared belongs to the step behind it",
-                next_step="take a step first, or leave the edit out",
-            )
 
     def at(self, step: int) -> dict[str, torch.Tensor]:
         """Return the state after a step, recomputed from the nearest stored state before it.
@@ -475,7 +325,6 @@ class Run:
         """
         self._open()
         if self._run.writable:
-            self._get_recorder()
             self._checkpoints.wait()
             self._run.steps.flush()
         return compute_state(self.path, step)
@@ -498,11 +347,9 @@ class Run:
         Returns:
             Metric to value.
         """
-        self._open()
-        recorder = self._get_recorder()
-        self._verify_state(recorder.step)
-        self._refuse_pending("run.evaluate")
-        return measure(recorder, self._home, net, dataset, metrics=metrics, batch_size=batch_size)
+        live = self._open()
+        live.verify_settled("run.evaluate")
+        return measure(live.recorder, live.home, net, dataset, metrics=metrics, batch_size=batch_size)
 
     def watch(self, begin: Callable[[RunDirectory], Observer]) -> None:
         """Turn a new run into an observed one; `assay.observe` calls this.
@@ -513,7 +360,7 @@ class Run:
         Raises:
             ObserveRefused: the run was begun already.
         """
-        begun = self._recorder or self._observer or self._loader or self._initialiser or self._body
+        begun = self._live or self._observer or self._loader or self._initialiser or self._body
         if begun or self._run.rows or self._run.has_object("profile.bin"):
             raise ObserveRefused(
                 f"{self.path} was begun already",
@@ -533,23 +380,7 @@ class Run:
             end = self._observer.finish(reason=reason or "completed", key=self._key)
             self._run.close()
             return end
-        self._open()
-        recorder = self._get_recorder()
-        self._verify_state(recorder.step)
-        self._refuse_pending("run.finish")
-        self._home.verify_finite(recorder.step)
-        roots = self._home.compute_roots()
-        self._due = None
-        recorder.settle(lambda: roots.state_root)
-        self._write_checkpoint(recorder.step, roots)
-        self._checkpoints.wait()
-        early = bool(self._intended) and recorder.step < self._intended
-        closing = recorder.finish(
-            reason=reason or ("early-stop" if early else "completed"),
-            final_root=lambda: roots.state_root,
-            model_root=roots.model_root,
-            evaluations=EvaluationList.read(self._run, recorder.step),
-        )
+        closing = self._open().finish(reason)
         sign_closing(self._run, closing, self._key)
         self._run.close()
         return closing

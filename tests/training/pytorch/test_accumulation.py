@@ -1,0 +1,129 @@
+"""`accumulate=k`: several batches of the loader make one step, which goes through their list."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+import assay
+from assay.errors import UsageError
+from assay.training.pytorch.loader import BatchChanged
+from assay.training.pytorch.run_errors import WrongOrder
+from tests.training.pytorch.sessions import make_data, make_net, sgd
+from tests.training.pytorch.test_batches_of_all_kinds import replay
+
+COUNT, SIZE, EACH = 22, 4, 3
+"""22 samples in batches of 4, three batches a step: an epoch is [4, 4, 4] and [4, 4, 2]."""
+
+
+def make_accumulating(net, optimizer):
+    """Gradients of all batches of a list, then one update."""
+
+    def body(batches):
+        total = torch.zeros(())
+        for inputs, labels in batches:
+            loss = functional.cross_entropy(net(inputs), labels) / len(batches)
+            loss.backward()
+            total = total + loss.detach()
+        optimizer.step()
+        optimizer.zero_grad()
+        return total
+
+    return body
+
+
+def record(path, *, epochs=3, stop=None, spoil=None, finish=True):
+    """Record, or go on; return the model, its losses and what the step was given."""
+    net = make_net()
+    optimizer = sgd(net)
+    run = assay.start(path, seed=1, checkpoint_every=2)
+    loader = run.loader(make_data(COUNT), batch_size=SIZE)
+    step = run.step(models=[net], optimizers=[optimizer], accumulate=EACH)(make_accumulating(net, optimizer))
+    losses, given = [], []
+    for _ in run.epochs(epochs):
+        for batches in loader:
+            if run.step_number == stop:
+                run.close()
+                return net, losses, given
+            given.append([[tensor.clone() for tensor in batch] for batch in batches])
+            if spoil is not None:
+                spoil(batches)
+            losses.append(step(batches).item())
+    if finish:
+        run.finish()
+    return net, losses, given
+
+
+def test_a_step_has_the_bits_of_eager_and_replays(tmp_path):
+    """Lists of three batches, the last one with a smaller batch: eager's losses and weights, and every step again."""
+    net, losses, given = record(tmp_path / "run")
+    assert [[len(batch[0]) for batch in batches] for batches in given] == [[4, 4, 4], [4, 4, 2]] * 3
+    plain = make_net()
+    body = make_accumulating(plain, sgd(plain))
+    assert losses == [body(batches).item() for batches in given]
+    assert all(map(torch.equal, net.state_dict().values(), plain.state_dict().values()))
+    assert replay(tmp_path / "run") == []
+
+
+def test_the_samples_of_an_epoch_are_those_of_single_batches(tmp_path):
+    """Accumulation moves the borders of steps, and no sample: each is used once, in the order of the seed."""
+    _, _, given = record(tmp_path / "run", epochs=1)
+    run = assay.start(tmp_path / "other", seed=1)
+    net = make_net()
+    loader = run.loader(make_data(COUNT), batch_size=SIZE)
+    step = run.step(models=[net], optimizers=[sgd(net)])(make_single(net))
+    single = []
+    for _ in run.epochs(1):
+        for batch in loader:
+            single.append(batch[0].clone())
+            step(batch)
+    run.close()
+    assert torch.equal(torch.cat(single), torch.cat([batch[0] for batches in given for batch in batches]))
+
+
+def make_single(net):
+    """A step without an update."""
+
+    def body(batch):
+        return functional.cross_entropy(net(batch[0]), batch[1])
+
+    return body
+
+
+def test_an_interrupted_run_goes_on(tmp_path):
+    """Stopped in the middle of an epoch and resumed: the weights of the run that was not."""
+    record(tmp_path / "run", stop=3)
+    resumed, _, _ = record(tmp_path / "run")
+    whole, _, _ = record(tmp_path / "whole")
+    assert all(map(torch.equal, resumed.state_dict().values(), whole.state_dict().values()))
+
+
+def test_a_change_of_one_batch_of_a_list_is_refused(tmp_path):
+    """The batches share the memory that was committed: writing into one is seen, and so is another order."""
+
+    def write(batches):
+        batches[1][0].add_(1)
+
+    def turn(batches):
+        batches.reverse()
+
+    for number, spoil in enumerate((write, turn)):
+        with pytest.raises(BatchChanged):
+            record(tmp_path / str(number), spoil=spoil, finish=False)
+
+
+@pytest.mark.parametrize("count", [0, -1, True, 1.5, "2", 4097])
+def test_other_counts_are_refused(count, tmp_path):
+    """A count is a whole number within bounds."""
+    with assay.start(tmp_path / "run") as run:
+        run.loader(make_data(), batch_size=4)
+        net = make_net()
+        with pytest.raises(UsageError, match="accumulate is a number from 1 to 4096"):
+            run.step(models=[net], optimizers=[sgd(net)], accumulate=count)
+
+
+def test_the_loader_comes_first(tmp_path):
+    """Without a loader there is nothing to make lists of."""
+    with assay.start(tmp_path / "run") as run:
+        net = make_net()
+        with pytest.raises(WrongOrder, match=r"after run\.loader"):
+            run.step(models=[net], optimizers=[sgd(net)], accumulate=2)
