@@ -227,7 +227,7 @@ class Averaging(nn.Module):
         return found
 
 
-def averaging_step(net: Averaging, optimizer: torch.optim.Optimizer) -> Step:
+def swa_step(net: Averaging, optimizer: torch.optim.Optimizer) -> Step:
     """The usual step, and then one more model in the average."""
 
     def step(batch: Batch) -> torch.Tensor:
@@ -311,12 +311,12 @@ def penalised_step(net: nn.Module, optimizer: torch.optim.Optimizer) -> Step:
 STEPS = (
     Case("gan adam", zoo_models.Gan, gan_optimizers, step=gan_step),
     Case("convolutional gan adam", zoo_models.ConvolutionalGan, gan_optimizers, step=gan_step),
-    Case("mlp swa averaged model", Averaging, trained_with_average, step=averaging_step),
+    Case("mlp swa averaged model", Averaging, trained_with_average, step=swa_step),
     Case(
         "mlp ema averaged model",
         lambda: Averaging(multi_avg_fn=get_ema_multi_avg_fn(0.99)),
         trained_with_average,
-        step=averaging_step,
+        step=swa_step,
     ),
     Case("mlp accumulating clip value", make_mlp, sgd(momentum=0.9), step=accumulating_step),
     Case("mean teacher adam", Averaged, lambda net: torch.optim.Adam(net.net.parameters()), step=averaging_step),
