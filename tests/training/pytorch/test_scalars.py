@@ -202,7 +202,7 @@ def test_parameters_with_other_counters_are_read_apart() -> None:
         else:
             optimizer.step()
     reader.read()
-    reader.advance([first])
+    reader.advance([frozenset({id(first)})])
     assert optimizer.state[first]["step"].item() == 7
     assert optimizer.state[second]["step"].item() == 4
 

@@ -82,8 +82,10 @@ def test_calls_out_of_order_are_named(tmp_path):
         net = make_net()
         with pytest.raises(UsageError):
             run.step(models=[net], optimizers=[])
-        run.step(models=[net], optimizers=[sgd(net)])(lambda batch: batch)
-        with pytest.raises(WrongOrder):
+        optimizer = sgd(net)
+        step = run.step(models=[net], optimizers=[optimizer])(make_body(net, optimizer))
+        step(next(iter(loader)))
+        with pytest.raises(WrongOrder, match="after the loop began"):
             run.step(models=[net], optimizers=[sgd(net)])
 
 
@@ -284,7 +286,7 @@ def test_ctrl_c_inside_a_step_does_not_make_two_steps_of_one(tmp_path):
     with run:
         for batch in loader:
             if run.step_number == 2:
-                run._live.runner.reader.advance = interrupt  # after the executor, before the row
+                run._live.runners[0].reader.advance = interrupt  # after the executor, before the row
                 with pytest.raises(KeyboardInterrupt):
                     step(batch)
                 with pytest.raises(StepInterrupted, match="step 3 "):

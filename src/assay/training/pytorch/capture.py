@@ -49,14 +49,14 @@ class Captured:
         program: the step.
         results: the structure of what the body returned.
         row: the scalars of the recorded step.
-        updated: the parameters that the optimizers updated.
+        updated: for each optimizer the ids of the parameters that its step updates.
         lines: of the user's source, one for each node.
     """
 
     program: ir.Program
     results: pytree.TreeSpec
     row: np.ndarray
-    updated: list[torch.Tensor]
+    updated: list[frozenset[int]]
     lines: tuple[str, ...] = ()
 
 
@@ -220,8 +220,12 @@ class StepCapture:
         )
         refuse_unlisted(program, calls)
         updated = [
-            self.optimizers[index].param_groups[group]["params"][place]
-            for index, group, place in dict.fromkeys(first.training.members)
+            frozenset(
+                id(optimizer.param_groups[group]["params"][place])
+                for number, group, place in first.training.members
+                if number == index
+            )
+            for index, optimizer in enumerate(self.optimizers)
         ]
         return Captured(program, first.spec, row, updated, match_lines(program, calls))
 

@@ -45,13 +45,13 @@ class LiveRun:
         run: its folder.
         recorder: writes its transcript.
         home: the tensors of its state.
-        runner: carries out its step.
+        runners: carry out its steps, one for each body.
         loader: feeds it.
         optimizers: of the step.
         checkpoints: writes its states.
 
     Attributes:
-        runner: as given.
+        runners: as given.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class LiveRun:
         run: RunDirectory,
         recorder: RunRecorder,
         home: StateHome,
-        runner: StepRunner,
+        runners: Sequence[StepRunner],
         loader: Loader,
         optimizers: Sequence[torch.optim.Optimizer],
         checkpoints: CheckpointWriter,
     ) -> None:
-        self._run, self.recorder, self.home, self.runner = run, recorder, home, runner
+        self._run, self.recorder, self.home, self.runners = run, recorder, home, runners
         self._loader, self._optimizers, self._checkpoints = loader, optimizers, checkpoints
         self._schedulers = find_schedulers(optimizers)
         self._edits = Edits(run, recorder, home)
@@ -107,8 +107,16 @@ class LiveRun:
 
     # -- a step -------------------------------------------------------------------------------------------------------
 
-    def carry_out(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Carry out the next step on the batch that the loader gave last, and record it; return what the body returns.
+    def carry_out(self, place: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Carry out the next step on the batch that the loader gave last, and record it.
+
+        Args:
+            place: of the body, in the order of the decorations.
+            args: what the body is given: the batch.
+            kwargs: as `args`, by name.
+
+        Returns:
+            What the body returns.
 
         Raises:
             BatchChanged, StateChanged, StepInterrupted, CaptureRefused, GraphDiffers, NotFinite, StorageError.
@@ -129,7 +137,7 @@ class LiveRun:
         self._edits.take_step()
         self._interrupted = step
         try:
-            outcome = self.runner.run(
+            outcome = self.runners[place].run(
                 step, fed.tensors, lambda tensors: pytree.tree_unflatten(fed.expand(tensors), spec)
             )
         except (CaptureRefused, GraphDiffers):

@@ -13,7 +13,7 @@ Source: `spec/program.md`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import is_
 
@@ -107,15 +107,14 @@ class ScalarReader:
         )
         return self._layout
 
-    def advance(self, updated: Iterable[torch.Tensor] | None = None) -> None:
+    def advance(self, updated: Sequence[frozenset[int]] | None = None) -> None:
         """Write the counters that the stand-in has after the last `read` into the real optimizers.
 
         For a step that was replayed, not run: afterwards the real counters are what `optimizer.step` would have left.
         Slots that are not born yet are not created.
 
         Args:
-            updated: the parameters that had a gradient; None: all.
+            updated: for each optimizer the ids of the parameters that its step updates; None: all of all.
         """
-        ids = None if updated is None else frozenset(map(id, updated))
-        for stand_in in self._stand_ins:
-            stand_in.advance(ids)
+        for index, stand_in in enumerate(self._stand_ins):
+            stand_in.advance(None if updated is None else updated[index])

@@ -124,9 +124,10 @@ class Run:
         self._initialiser: InitialiserTape | None = None
         self._parent: Parent | None = None
         self._loader: Loader | None = None
-        self._models: Sequence[nn.Module] = ()
-        self._optimizers: Sequence[torch.optim.Optimizer] = ()
-        self._body: Callable[..., Any] | None = None
+        self._models: list[nn.Module] = []
+        self._optimizers: list[torch.optim.Optimizer] = []
+        self._bodies: list[Callable[..., Any]] = []
+        self._accumulated: int | None = None
         self._intended = 0
         self._live: LiveRun | None = None
         self._observer: Observer | None = None
@@ -194,40 +195,54 @@ class Run:
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Decorate the training step: forward, backward, update.
 
+        A run may have several, such as one for a warm-up and one for what comes after; each batch goes to one of them.
+
         Args:
             models: every module whose parameters or buffers the step reads.
             optimizers: every optimizer that it steps.
             accumulate: batches of the loader that make one step. The loader then yields lists of so many batches, the
                 last list of an epoch may be shorter, and the step goes through its list before it updates.
         """
-        if self._body is not None:
+        if self._live is not None:
             raise WrongOrder(
-                "@run.step was used twice",
-                expected="one recorded step",
-                next_step="write both phases into one step: it may use several models and optimizers",
+                "@run.step was used after the loop began",
+                expected="every recorded step before the first batch",
+                next_step="decorate all steps first, and choose between them in the loop",
             )
         if not models or not optimizers:
             raise UsageError("a recorded step needs models=[...] and optimizers=[...]")
-        if accumulate is not None:
+        if self._bodies or accumulate is not None:
             self._accumulate(accumulate)
-        self._models, self._optimizers = list(models), list(optimizers)
+        self._models += [model for model in models if not any(model is known for known in self._models)]
+        self._optimizers += [one for one in optimizers if not any(one is known for known in self._optimizers)]
 
         def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
-            self._body = body
+            place = len(self._bodies)
+            self._bodies.append(body)
 
             @functools.wraps(body)
             def recorded(*args: Any, **kwargs: Any) -> Any:
-                return self._carry_out(args, kwargs)
+                return self._open().carry_out(place, args, kwargs)
 
             return recorded
 
         return decorate
 
-    def _accumulate(self, count: int) -> None:
+    def _accumulate(self, count: int | None) -> None:
+        if self._bodies and count != self._accumulated:
+            raise WrongOrder(
+                "two recorded steps accumulate over different numbers of batches",
+                expected=f"accumulate={self._accumulated}, as in the step before",
+                actual=count,
+                next_step="give all steps of a run the same number: one loader feeds them",
+            )
+        if count is None or count == self._accumulated:
+            return
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_ACCUMULATED:
             raise UsageError(f"accumulate is a number from 1 to {MAX_ACCUMULATED}", actual=repr(count))
         if self._loader is None or self._live is not None:
             raise WrongOrder("@run.step(accumulate=...) comes after run.loader(...) and before the loop")
+        self._accumulated = count
         self._loader.accumulate(count)
 
     # -- the loop -----------------------------------------------------------------------------------------------------
@@ -253,9 +268,6 @@ class Run:
         self._open()
         return self.step_number + 1
 
-    def _carry_out(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self._open().carry_out(args, kwargs)
-
     def _open(self) -> LiveRun:
         """Fix the plan, or find where the run stopped, once; return what carries out its steps."""
         if self._live is not None:
@@ -263,7 +275,7 @@ class Run:
         if self._observer is not None:
             raise WrongOrder("an observed run has no recorded steps", expected="run.log and run.finish alone")
         refuse_observed(self._run)
-        if self._loader is None or self._body is None:
+        if self._loader is None or not self._bodies:
             raise WrongOrder("the run has no data or no step", expected="run.loader(...) and @run.step before the loop")
         mkldnn = opening.choose_mkldnn(self._models, wanted=self._mkldnn)
         profile = opening.open_profile(self._run, threads=self._threads, mkldnn=mkldnn)
@@ -291,8 +303,8 @@ class Run:
         recorder = RunRecorder(self._run, plan, record)
         if initialiser is not None:
             recorder.add_program(initialiser, first_step=0)
-        runner = StepRunner(self._body, self._models, self._optimizers, home, self._seed, profile)
-        live = LiveRun(self._run, recorder, home, runner, self._loader, self._optimizers, self._checkpoints)
+        runners = [StepRunner(body, self._models, self._optimizers, home, self._seed, profile) for body in self._bodies]
+        live = LiveRun(self._run, recorder, home, runners, self._loader, self._optimizers, self._checkpoints)
         self._live = live
         live.go_on(record.state_root, declared=initialiser is None)
         return live
@@ -360,7 +372,7 @@ class Run:
         Raises:
             ObserveRefused: the run was begun already.
         """
-        begun = self._live or self._observer or self._loader or self._initialiser or self._body
+        begun = self._live or self._observer or self._loader or self._initialiser or self._bodies
         if begun or self._run.rows or self._run.has_object("profile.bin"):
             raise ObserveRefused(
                 f"{self.path} was begun already",

@@ -350,7 +350,13 @@ class StandIn:
     # -- write back ---------------------------------------------------------------------------------------------------
 
     def advance(self, updated: frozenset[int] | None) -> None:
-        """Move the real counters on as the step would have done; `updated`: ids of parameters, None: all."""
+        """Move the real counters on as the step would have done.
+
+        Args:
+            updated: ids of the parameters that this optimizer updates in the step; None: all.
+        """
+        if updated is not None and not updated:
+            return  # the step leaves this optimizer alone
         for kind in self.kinds:
             if kind.tensors or kind.integers:
                 chosen = [updated is None or id(parameter) in updated for parameter in kind.parameters]

@@ -53,14 +53,15 @@ class GraphDiffers(UsageError):
 class Variant:
     """A program for one kind of batch, one layout of the state and of the scalars row, and one set of guards.
 
-    `updated`: the parameters that the optimizers updated; None: all. `bound`: the tensors that the executor works on.
+    `updated`: for each optimizer the ids of the parameters that its step updates. `bound`: the tensors that the
+    executor works on.
     """
 
     program: ir.Program
     results: pytree.TreeSpec
     guards: Guards
     layout: tuple[object, ...]
-    updated: Sequence[torch.Tensor] | None
+    updated: Sequence[frozenset[int]]
     executor: Executor | None = None
     bound: list[torch.Tensor] | None = None
     checks_left: int = CHECKS_BESIDE
@@ -173,9 +174,7 @@ class StepRunner:
             verify_program(captured.program, OPERATORS)
         except UnsafeOperand as error:
             raise CaptureRefused(error.message, next_step="leave that option out, or write it with others") from error
-        everything = sum(len(group["params"]) for optimizer in self.optimizers for group in optimizer.param_groups)
-        updated = None if len(captured.updated) == everything else captured.updated
-        variant = Variant(captured.program, captured.results, guards, scalars, updated)
+        variant = Variant(captured.program, captured.results, guards, scalars, captured.updated)
         self._variants.setdefault(kinds, []).append(variant)
         self.home.refresh()
         return Outcome(captured.program, results, captured.results, captured.row, captured.lines)
