@@ -8,9 +8,12 @@ import torch
 from torch.optim import lr_scheduler as schedulers
 
 from assay.errors import MalformedEvidence
-from assay.training.pytorch.formula import Follower, FormulaUnknown
+from assay.training.pytorch.formula import Follower, FormulaUnknown, count_differing_rows
 from assay.training.pytorch.scalars import ScalarReader
 from assay.training.pytorch.schedulers import SavedOptimizer, read_optimizers, save_settings
+from assay.training.recorded import RecordedRun
+from tests.training.pytorch.sessions import make_body, make_data, make_net
+from tests.training.pytorch.sessions import record as record_run
 
 OPTIMIZERS = {
     "sgd": lambda groups: torch.optim.SGD(groups, lr=0.1),
@@ -170,3 +173,34 @@ def test_settings_of_a_stranger_are_read_strictly(data):
     """Settings that have another form are refused as malformed, whatever they are."""
     with pytest.raises(MalformedEvidence):
         read_optimizers(data)
+
+
+@pytest.mark.parametrize("optimizer", ["nesterov", "adamw", "adagrad"])
+def test_a_declared_start_is_followed_from_its_first_step(optimizer, tmp_path):
+    """A stored start with an optimizer that has not stepped: every row is explained."""
+    net = make_net()
+    made = OPTIMIZERS[optimizer](net.parameters())
+    record_run(tmp_path / "run", net, made, make_body(net, made)).run.finish()
+    run = RecordedRun(tmp_path / "run")
+    assert run.directory.checkpoints.list_steps()[0] == 0
+    assert count_differing_rows(run) == 0
+    run.close()
+
+
+def test_a_start_with_an_optimizer_that_had_stepped_is_not_followed(tmp_path):
+    """Nobody can say how its counters came about."""
+    net = make_net()
+    made = torch.optim.Adam(net.parameters())
+    make_body(net, made)(make_data()[:4])
+    record_run(tmp_path / "run", net, made, make_body(net, made)).run.finish()
+    run = RecordedRun(tmp_path / "run")
+    with pytest.raises(FormulaUnknown, match="had stepped before"):
+        count_differing_rows(run)
+    run.close()
+
+
+def test_a_parameter_of_two_optimizers_is_not_followed():
+    """A program changes the parameter, and does not say for whom."""
+    saved = [SavedOptimizer("SGD", [{}], [["0/p"]], has_stepped=False)] * 2
+    with pytest.raises(FormulaUnknown, match="two optimizers train '0/p'"):
+        Follower(saved, {"0/p": torch.float32})

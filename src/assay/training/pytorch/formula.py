@@ -74,7 +74,8 @@ class Follower:
         dtypes: element type of each parameter, by name.
 
     Raises:
-        FormulaUnknown: a class that is not in `KNOWN`, or a parameter of which the run knows nothing.
+        FormulaUnknown: a class that is not in `KNOWN`, a parameter of which the run knows nothing, or one of two
+            optimizers.
     """
 
     def __init__(self, optimizers: Sequence[SavedOptimizer], dtypes: Mapping[str, torch.dtype]) -> None:
@@ -91,6 +92,10 @@ class Follower:
             for name in names:
                 if name not in dtypes:
                     raise FormulaUnknown(f"an optimizer trains {name!r}, which the run does not have")
+                if name in self.parameters:
+                    raise FormulaUnknown(
+                        f"two optimizers train {name!r}, and a program does not say which of them steps"
+                    )
                 self.parameters[name] = torch.nn.Parameter(torch.ones(1, dtype=dtypes[name]))
                 members.append(self.parameters[name])
             groups.append({**group, "params": members})

@@ -123,7 +123,7 @@ class SavedOptimizer:
         kind: name of its class.
         groups: settings of each parameter group: flags, numbers, texts and tuples of them.
         parameters: names of the parameters of each group, in their order.
-        has_stepped: whether a parameter has a step counter.
+        has_stepped: whether a step counter of a parameter is past 0.
     """
 
     kind: str
@@ -142,7 +142,7 @@ def read_optimizers(data: bytes) -> list[SavedOptimizer]:
         saved = _thaw(json.loads(data))
         optimizers = [
             SavedOptimizer(
-                str(kind), [_check_group(group) for group in groups], _check_names(names), _has_any(counters)
+                str(kind), [_check_group(group) for group in groups], _check_names(names), _has_stepped(counters)
             )
             for kind, groups, names, counters in zip(
                 saved["optimizers"], saved["groups"], saved["parameters"], saved["counters"], strict=True
@@ -171,8 +171,9 @@ def _check_names(groups: Sequence[Sequence[Any]]) -> list[list[str]]:
     return [list(names) for names in groups]
 
 
-def _has_any(counters: Sequence[Sequence[Any]]) -> bool:
-    return any(count is not None for counts in counters for count in counts)
+def _has_stepped(counters: Sequence[Sequence[Any]]) -> bool:
+    steps = [count.get("step", 0) for counts in counters for count in counts]
+    return any(step[1] if isinstance(step, (list, tuple)) else step for step in steps)
 
 
 def restore_settings(
