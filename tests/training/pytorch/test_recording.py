@@ -334,3 +334,23 @@ def test_flags_of_a_run_hold_for_plain_training_too(options, tmp_path):
         torch.set_num_threads(1)
         torch._C._set_mkldnn_enabled(True)
     assert differing == []
+
+
+def test_questions_about_types_are_no_part_of_a_program(tmp_path):
+    """`torch.promote_types` and its kind answer from types alone, in the step as anywhere."""
+
+    def make():
+        net = make_net()
+        optimizer = sgd(net)
+
+        def loss(net, batch):
+            kind = torch.promote_types(batch[0].dtype, torch.bfloat16)
+            assert torch.result_type(batch[0], 1.0) == kind
+            assert torch.can_cast(torch.int32, kind)
+            return functional.cross_entropy(net(batch[0].to(kind)), batch[1])
+
+        return net, optimizer, make_body(net, optimizer, loss)
+
+    closing, differing = record_beside_plain(tmp_path / "run", make)
+    assert differing == []
+    assert closing.steps == 6

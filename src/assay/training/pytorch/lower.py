@@ -117,6 +117,11 @@ class _Lowering:
         self._append(node, operator, arguments, keywords)
 
     def _append(self, node: fx.Node, operator: Any, arguments: Any, keywords: Any) -> None:
+        if "val" not in node.meta:
+            raise CaptureRefused(
+                f"the step calls {operator}, which gives no tensor",
+                next_step="leave the call out of the step, or compute with tensors",
+            )
         value = node.meta["val"]
         values = list(value) if isinstance(value, (list, tuple)) else [value]
         outputs = tuple(get_type(item) if isinstance(item, torch.Tensor) else None for item in values)

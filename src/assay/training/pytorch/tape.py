@@ -130,6 +130,10 @@ class Tape:
     randoms: int = 0
 
 
+_ABOUT_TYPES = frozenset({torch.ops.aten.promote_types, torch.ops.aten.result_type, torch.ops.aten.can_cast})
+"""They answer from element types alone, which guards and shapes fix: nothing of them is in a program."""
+
+
 class Recorder(TorchDispatchMode):
     """Runs calls for real and writes them on a tape.
 
@@ -193,6 +197,8 @@ class Recorder(TorchDispatchMode):
             return self._draw(func, args, kwargs, location)
         if func in draws.EMPTY:
             func, args, kwargs = draws.as_zeros(func, args, kwargs)
+        if func.overloadpacket in _ABOUT_TYPES:
+            return func(*args, **kwargs)
         before = map_structure(args, self._reference)
         before_kwargs = {name: map_structure(value, self._reference) for name, value in kwargs.items()}
         result = func(*args, **kwargs)
