@@ -43,3 +43,47 @@ def test_a_script_that_fails_exits_with_three(tmp_path, capsys):
     script.write_text("raise ValueError('no data')", encoding="utf-8")
     assert main(["doctor", str(script)]) == 3
     assert "no data" in capsys.readouterr().err
+
+
+ACCUMULATING = """
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+import assay
+
+run = assay.start("run", seed=0)
+with run.init():
+    net = torch.nn.Linear(6, 3)
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+data = TensorDataset(torch.arange(240.0).reshape(40, 6) / 240, torch.arange(40) % 3)
+loader = run.loader(DataLoader(data, batch_size=3, shuffle=True))
+
+
+@run.step(models=[net], optimizers=[optimizer], accumulate=2)
+def train_step(batches):
+    total = torch.zeros(())
+    for inputs, labels in batches:
+        loss = F.cross_entropy(net(inputs), labels) / len(batches)
+        loss.backward()
+        total = total + loss.detach()
+    optimizer.step()
+    optimizer.zero_grad()
+    return total
+
+
+for _ in run.epochs(60):
+    assert len(loader) == 7
+    for batches in loader:
+        train_step(batches)
+run.finish()
+"""
+
+
+def test_a_script_that_accumulates_is_estimated(tmp_path, capsys):
+    """Without Assay it goes through the same lists of batches."""
+    script = tmp_path / "train.py"
+    script.write_text(ACCUMULATING, encoding="utf-8")
+    assert main(["estimate", str(script), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "420" in json.dumps(found)  # 60 epochs of 7 steps

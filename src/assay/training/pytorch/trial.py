@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import os
 import random
 import runpy
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -216,11 +218,30 @@ class Trial:
             raise _EnoughError
 
 
+class _EagerLoader:
+    """The batches of a `DataLoader`, or lists of so many, as `session.Run` gives them."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self._loader = loader
+        self.count = 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._loader) / (self.count or 1))
+
+    def __iter__(self) -> Iterator[Any]:
+        batches = iter(self._loader)
+        if not self.count:
+            yield from batches
+        while together := list(islice(batches, self.count)):
+            yield together
+
+
 class _EagerRun:
     """Stands for a run and records nothing: what the same script costs without Assay."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
+        self._loader: _EagerLoader | None = None
         self.step_number = 0
 
     def init(self) -> Any:
@@ -229,11 +250,15 @@ class _EagerRun:
     def loader(
         self, dataset: Any, *, batch_size: int = 1, shuffle: bool = True, drop_last: bool = False, **_: Any
     ) -> Any:
-        if isinstance(dataset, DataLoader):
-            return dataset
-        return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
+        if not isinstance(dataset, DataLoader):
+            dataset = DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
+        self._loader = _EagerLoader(dataset)
+        return self._loader
 
-    def step(self, **_: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def step(self, *, accumulate: int = 0, **_: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        if self._loader is not None:
+            self._loader.count = accumulate or 0
+
         def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
             def counted(*args: Any, **kwargs: Any) -> Any:
                 if self.step_number >= self._trial.steps:
