@@ -8,6 +8,10 @@ The end of any interval is recomputed from the nearest stored state at or before
 had. With the start made by a program, twenty states are just enough for 5 % of training. With a stored start twenty
 states leave nineteen gaps, of which one must be above 5 %; and while the length of a run is not known no choice of
 twenty states can be right at every length. Those two figures are printed and have no bar.
+
+Low-rank adapters are learned beside a frozen transformer. Tensors that do not change are stored once: two lines say
+what a further checkpoint takes over a whole state of that run, and what all checkpoints take over those of the same
+transformer trained whole, under the same optimizer and at the same steps.
 """
 
 from __future__ import annotations
@@ -24,13 +28,17 @@ import torch
 from torch.utils.data import TensorDataset
 
 import assay
+from assay.protocol.evidence.model_state import PARAM
 from assay.training.recorded import RecordedRun
 from benchmarks.report import make_result, print_report
 from benchmarks.zoo import Case, ConvNet, Decoder, adamw, make_step, sgd, text_batches
+from benchmarks.zoo_models import AdaptedDecoder
 
 MAX_STATES = 20
 BYTES_A_STEP = 400
 SHARE = 0.05
+FROZEN = 0.95
+LOW_RANK_SHARE = 0.06
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,8 @@ class Plan:
 
 CNN = Case("cnn", ConvNet, sgd(momentum=0.9, nesterov=True, weight_decay=5e-4))
 TRANSFORMER = Case("transformer", lambda: Decoder(width=32), adamw, batches=text_batches)
+WIDE = Case("wide transformer", lambda: Decoder(width=128), adamw, batches=text_batches)
+ADAPTED = Case("low-rank adapters", AdaptedDecoder, adamw, batches=text_batches)
 PLANS = (
     Plan("CNN, default", CNN),
     Plan("CNN, intervals of 1 %", CNN, share=0.01),
@@ -98,7 +108,7 @@ def record(plan: Plan, folder: Path, steps: int) -> None:
 class Sizes:
     """Bytes of a run by what they are for, the number of stored states, and the largest distance in steps.
 
-    `state` is what the last state takes: its tensors and the manifest that lists them.
+    `state` is what the last state takes: its tensors and the manifest that lists them; `first` likewise, of the first.
     """
 
     states: int
@@ -106,6 +116,7 @@ class Sizes:
     fixed_bytes: int
     tensors: int
     state: int
+    first: int
     count: int
     distance: int
 
@@ -114,8 +125,13 @@ def measure(folder: Path) -> Sizes:
     """Return what a finished run takes."""
     run = RecordedRun(folder)
     stored = run.directory.checkpoints.list_steps()
-    tensors = sum(record.nbytes for record in run.directory.checkpoints.read_manifest(stored[-1]).records)
-    manifest = (folder / "checkpoints" / f"{stored[-1]}.bin").stat().st_size
+    tensors, first = (
+        sum(record.nbytes for record in run.directory.checkpoints.read_manifest(step).records)
+        for step in (stored[-1], stored[0])
+    )
+    manifest, first_manifest = (
+        (folder / "checkpoints" / f"{step}.bin").stat().st_size for step in (stored[-1], stored[0])
+    )
     bases = sorted({0, *stored})
     intervals = [run.get_interval(index) for index in range(run.intervals)]
     distance = max(end - max(base for base in bases if base <= first) for first, end in intervals)
@@ -126,7 +142,43 @@ def measure(folder: Path) -> Sizes:
             parts = path.relative_to(folder).parts
             kind = {"checkpoints": "states", "packs": "states", "programs": "fixed"}.get(parts[0], "steps")
             sizes[kind] += path.stat().st_size
-    return Sizes(sizes["states"], sizes["steps"], sizes["fixed"], tensors, tensors + manifest, len(stored), distance)
+    state, start = tensors + manifest, first + first_manifest
+    return Sizes(sizes["states"], sizes["steps"], sizes["fixed"], tensors, state, start, len(stored), distance)
+
+
+def read_trained_share(folder: Path) -> float:
+    """Return the elements of parameters that a finished run changed, over all of them."""
+    run = RecordedRun(folder)
+    checkpoints = run.directory.checkpoints
+    first, *_, last = (checkpoints.read_manifest(step).records for step in checkpoints.list_steps())
+    run.close()
+    before = {record.name: record.digest for record in first if record.namespace == PARAM}
+    parameters = [record for record in last if record.namespace == PARAM]
+    changed = sum(record.nbytes for record in parameters if record.digest != before[record.name])
+    return changed / sum(record.nbytes for record in parameters)
+
+
+def judge_low_rank(steps: int) -> list[dict[str, Any]]:
+    """Return what checkpoints of low-rank adapters take over full ones."""
+    sizes, trained = {}, 1.0
+    for case in (WIDE, ADAPTED):
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent) / "run"
+            record(Plan(case.name, case, declared=True), folder, steps)
+            sizes[case.name] = measure(folder)
+            if case is ADAPTED:
+                trained = read_trained_share(folder)
+    whole, adapted = sizes[WIDE.name], sizes[ADAPTED.name]
+    rest: dict[str, Any] = {"frozen_share": round(1 - trained, 4), "checkpoints": adapted.count, "steps": steps}
+    added = (adapted.states - adapted.first) / (adapted.count - 1)
+    return [
+        make_result(f"{ADAPTED.name}: frozen parameters over all, at least", 1 - trained, FROZEN,
+                    FROZEN / (1 - trained), 1.0, digits=4, **rest),
+        make_result(f"{ADAPTED.name}: bytes of a further checkpoint over a whole state of the same run",
+                    added, adapted.state, added / adapted.state, LOW_RANK_SHARE, digits=4, **rest),
+        make_result(f"{ADAPTED.name}: bytes of all checkpoints over those of the same model trained whole",
+                    adapted.states, whole.states, adapted.states / whole.states, LOW_RANK_SHARE, digits=4, **rest),
+    ]  # fmt: skip
 
 
 def judge(plan: Plan, sizes: Sizes, steps: int) -> list[dict[str, Any]]:
@@ -160,7 +212,9 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     steps = 200 if options.quick else 1000
-    results = []
+    results = judge_low_rank(steps)
+    for line in results:
+        print(f"{line['ratio']:9.4f}  {line['what']}", file=sys.stderr, flush=True)
     for plan in PLANS:
         with tempfile.TemporaryDirectory() as parent:
             folder = Path(parent) / "run"

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the name that everybody uses
 
+from benchmarks.zoo import Decoder
+
 
 class Depthwise(nn.Module):
     """Separable convolutions with squeeze and excitation, as in mobile networks."""
@@ -277,6 +279,30 @@ class LowRank(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = self.base(x) + 0.5 * self.up(self.down(x.flatten(1)))
         return self.head(hidden) + self.out(hidden)
+
+
+class Beside(nn.Module):
+    """A frozen linear layer and a product of two thin matrices that is learned beside it."""
+
+    def __init__(self, layer: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.layer = layer.requires_grad_(requires_grad=False)
+        self.down = nn.Linear(layer.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, layer.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) + self.up(self.down(x))
+
+
+class AdaptedDecoder(Decoder):
+    """A frozen causal language model with low-rank adapters in its attention."""
+
+    def __init__(self, width: int = 128, rank: int = 2) -> None:
+        super().__init__(width=width)
+        self.requires_grad_(requires_grad=False)
+        for block in self.blocks:
+            block.qkv, block.proj = Beside(block.qkv, rank), Beside(block.proj, rank)
 
 
 class GraphConvolution(nn.Module):
