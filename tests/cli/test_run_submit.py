@@ -8,7 +8,10 @@ from assay.cli.__main__ import main
 from assay.node.founding import GENESIS
 from assay.protocol.signatures import get_public_key
 from assay.storage import keyring
-from tests.client.network import SEEDS, running_network
+from assay.training.pytorch.backend import TorchBackend
+from assay.training.recorded import RecordedRun
+from assay.verification.forgery import forge, interpolate
+from tests.client.network import SEEDS, await_final, running_network, submit
 from tests.node.running import ALICE
 from tests.verification import runs
 
@@ -69,3 +72,31 @@ def test_the_doctor_says_what_this_machine_can_judge(tmp_path, ask):
     copy = runs.copy(tmp_path / "run", tmp_path / "copy")
     runs.change_closing(copy, runs.change_answers)
     assert not ask("verifier", "doctor", copy)[1]["run"]["canJudge"]
+
+
+def test_a_rejected_run_is_shown_with_its_differences(tmp_path, ask, monkeypatch):
+    """`submissions show --recompute`: the false interval, its first step, tensors and distances, as audits do."""
+    path, false = tmp_path / "run", tmp_path / "false"
+    home = str(tmp_path / "recorder")
+    runs.record_apart(path, ASSAY_HOME=home)
+    opened = RecordedRun(path)
+    first, last = opened.get_interval(runs.INTERVALS - 1)
+    with monkeypatch.context() as patch:
+        patch.setenv("ASSAY_HOME", home)
+        skipped = frozenset(range(first + 1, last + 1))
+        forge(path, false, TorchBackend(opened.start.aliases), edit=interpolate(first, last, 1.01), skip=skipped)
+    with running_network(tmp_path) as node:
+        where = ("--node", node.url, "--anchor", node.folder / GENESIS)
+        good, bad = submit(node, path), submit(node, false)
+        assert await_final(node, good).status.verdict == "accepted"
+        assert await_final(node, bad).status.verdict == "rejected"
+        code, shown = ask("submissions", "show", bad.hex(), "--recompute", *where)
+        assert code == 0
+        (found,) = shown["differences"]
+        assert (found["what"], found["result"]) == (f"interval {runs.INTERVALS - 1}", "differs")
+        assert first < found["firstStep"] <= last
+        assert found["cause"]
+        assert found["tensors"]
+        assert found["tensors"][0]["largest"] > 0
+        assert main(["submissions", "show", bad.hex(), "--recompute", *map(str, where)]) == 0
+        assert ask("submissions", "show", good.hex(), "--recompute", *where)[0] == 2

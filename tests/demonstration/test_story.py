@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from assay.demonstration.story import MARKER, prepare_folder
+from assay.demonstration.stage import MARKER, prepare_folder
 from assay.errors import UsageError
 
 

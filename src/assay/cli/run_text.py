@@ -125,7 +125,7 @@ def print_report(report: AuditReport) -> None:
         print_line(f"evaluation {number}: {result}")
     print_line(f"rows of scalars that no settings of the optimizers explain: {report.differing_rows}")
     for finding in report.others:
-        _print_finding(finding)
+        print_finding(finding)
     print_line(
         f"if exactly one interval was false, this check misses it with probability {report.miss_one_rounded} "
         f"({report.miss_one})"
@@ -136,7 +136,8 @@ def print_report(report: AuditReport) -> None:
         print_line(f"{report.caught95} or more false intervals are caught with at least 95 %")
 
 
-def _print_finding(finding: Finding) -> None:
+def print_finding(finding: Finding) -> None:
+    """Print one finding: where it differs first, the likely cause, and how far the tensors are apart."""
     steps = f" (steps {finding.steps[0]} to {finding.steps[1]})" if finding.steps else ""
     print_line()
     print_strong(f"{finding.what}{steps}: {finding.result}")

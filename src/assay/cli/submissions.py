@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from assay.cli.commands import add_json, add_verbs
 from assay.cli.ledger import add_connection, open_client, read_id
-from assay.cli.meter import Meter
+from assay.cli.meter import Meter, require_training
 from assay.cli.output import print_json, print_line, print_strong, print_table
 
 if TYPE_CHECKING:
+    from assay.client.node_client import NodeClient
     from assay.client.submissions import SubmissionDetails, SubmissionFacts
+    from assay.verification.audit_report import Finding
+
+NEXT_STEPS = {
+    "unavailable": "see whether the upload is complete and verifiers run, then submit again; the bond came back",
+    "no-agreement": "see who abstained and why with `assay explain`, or submit again; the bond came back",
+}
+"""What to do about a submission that ended without a finding, by the reason."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +34,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     verbs["search"].add_argument("text", metavar="TEXT", help="the beginning of hex digits, or a phase or verdict")
     verbs["show"].add_argument("id", type=read_id, metavar="ID", help="64 digits")
+    verbs["show"].add_argument(
+        "--recompute",
+        action="store_true",
+        help="of a rejected one: fetch it, recompute what was found false, and report the differences",
+    )
     for name in ("list", "search"):
         verbs[name].add_argument("--limit", type=int, default=100, metavar="N", help="read so many (default: 100)")
     for child in verbs.values():
@@ -112,12 +125,33 @@ def describe_facts(facts: SubmissionFacts) -> dict[str, Any]:
 def _show(arguments: argparse.Namespace) -> int:
     from assay.client.submissions import read_details
 
+    if arguments.recompute:
+        require_training("assay submissions show --recompute")
     with open_client(arguments) as client, Meter(quiet=arguments.json) as meter:
         meter.update("reading", 0, 1)
         details = read_details(client, arguments.id)
+        found = _recompute(client, details, meter) if arguments.recompute else []
     if arguments.json:
-        print_json({"exit": 0, **describe_facts(details.facts), "judgements": _describe_judgements(details)})
+        told = {**describe_facts(details.facts), "judgements": _describe_judgements(details)}
+        print_json({"exit": 0, **told, **({"differences": found} if arguments.recompute else {})})
         return 0
+    _print_details(details)
+    if found:
+        from assay.cli.run_text import print_finding
+
+        for finding in found:
+            print_finding(finding)
+    return 0
+
+
+def _recompute(client: NodeClient, details: SubmissionDetails, meter: Meter) -> list[Finding]:
+    from assay.cli.run_submit import MAX_PACKAGE
+    from assay.client.differences import recompute_rejected
+
+    return recompute_rejected(client, details, max_bytes=MAX_PACKAGE, progress=meter.update)
+
+
+def _print_details(details: SubmissionDetails) -> None:
     facts = details.facts
     run, status = facts.submission.run, facts.status
     print_strong(f"{status.verdict or status.phase}{f' ({status.reason})' if status.reason else ''}")
@@ -136,8 +170,10 @@ def _show(arguments: argparse.Namespace) -> int:
             f"of {stake} points of stake {judged.for_claim} for the claim, {judged.against} for another answer"
         )
     print_line(f"phase {status.phase} until block {status.deadline}; all of this is proven as of block {facts.height}")
-    print_line(f"next: assay explain {facts.submission.submission.hex()}")
-    return 0
+    identity = facts.submission.submission.hex()
+    if status.verdict == "rejected" and status.reason == "differs":
+        print_line(f"how it differs: assay submissions show {identity} --recompute")
+    print_line(f"next: {NEXT_STEPS.get(status.reason) or f'assay explain {identity}'}")
 
 
 def _describe_judgements(details: SubmissionDetails) -> list[dict[str, Any]]:

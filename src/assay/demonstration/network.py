@@ -7,14 +7,12 @@ compared with what it has to be; the story fails if one is not.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -24,16 +22,8 @@ from assay.client.certifying import certify_submission
 from assay.client.explaining import explain
 from assay.client.node_client import NodeClient
 from assay.client.submissions import SubmissionDetails, read_details, read_submission
-from assay.demonstration.story import (
-    INTERPOLATED,
-    POISONED,
-    DemoFailed,
-    Progress,
-    Say,
-    prepare_folder,
-    train,
-    verify_isolated,
-)
+from assay.demonstration.pace import count_blocks, measure_pace
+from assay.demonstration.stage import INTERPOLATED, POISONED, DemoFailed, Story, train, verify_isolated
 from assay.node.founding import GENESIS, Founding, decode_parameters, found_ledger
 from assay.node.service import start_in_background, stop_service
 from assay.protocol.blocks import Genesis
@@ -41,6 +31,7 @@ from assay.protocol.contracts.account_records import Account, Supply
 from assay.protocol.contracts.accounts import SUPPLY_KEY, account_key
 from assay.protocol.contracts.stake_records import DepositStake, Stake
 from assay.protocol.contracts.stakes import stake_key
+from assay.protocol.params import ROUNDS
 from assay.storage.anchors import read_genesis_file
 from assay.storage.keyring import read_or_create_seed, read_public_key
 from assay.training.pytorch.backend import TorchBackend
@@ -54,20 +45,32 @@ BAD = {"verifier-04": "lying", "verifier-07": "lying", "verifier-09": "lazy", "v
 SUBMITTER, LEDGER = "submitter", "demo"
 FUNDS, STAKE, REWARD, BOND = 1_000_000, 10_000, 20, 5_000
 PATIENCE = 600.0
+IDLE = sum(kind in {"lazy", "silent"} for kind in BAD.values())
+BLOCK_SECONDS = 0.25
+INTERVALS, CHECKS = 12, 2
+"""Of each of the runs: intervals, and the checks of start and metrics."""
 
-PARAMETERS = {
-    "stakes": {"absence_penalty": 25, "unbonding_blocks": 20_000},
-    "submissions": {
-        "quorum": 13,
-        "availability_blocks": 600,
-        "draw_delay": 2,
-        "flag_blocks": 12,
-        "commit_blocks": 260,
-        "reveal_blocks": 600,
-        "window_blocks": 8,
-    },
-}
-"""Changes to the default parameters: short windows, for blocks of a quarter of a second."""
+
+def make_parameters(blocks: int) -> dict[str, dict[str, int]]:
+    """Return the changes to the default parameters, for blocks of a quarter of a second.
+
+    Args:
+        blocks: in which verifiers may commit; a silent one makes every round take all of them.
+    """
+    patient = max(600, 2 * blocks)
+    return {
+        "stakes": {"absence_penalty": 25, "unbonding_blocks": 20_000 + 20 * blocks},
+        "submissions": {
+            "quorum": 13,
+            "availability_blocks": patient,
+            "draw_delay": 2,
+            "flag_blocks": 12,
+            "commit_blocks": blocks,
+            "reveal_blocks": patient,
+            "window_blocks": 8,
+        },
+    }
+
 
 SUB_QUORUM = 9
 """Six of nine decide: four bad ones can delay a verdict about a false interval, and never give it."""
@@ -81,65 +84,48 @@ EXPECTED = {
 """What is submitted, the verdict that it must get, and how many of its twelve intervals are drawn; 0: all."""
 
 
-@dataclass
-class NetworkDemonstration:
-    """The folder and the findings of one demonstration.
+class NetworkDemonstration(Story):
+    """A ledger, its node, thirteen verifiers and four submissions; see `EXPECTED`."""
 
-    Attributes:
-        folder: everything is written below it.
-        say: is told each finding as a sentence.
-        progress: is told what is under way, how much is done, of how much.
-        findings: name to what was found.
-    """
-
-    folder: Path
-    say: Say
-    progress: Progress
-    findings: dict[str, object] = field(default_factory=dict)
-
-    def run(self) -> dict[str, object]:
-        """Tell the whole story and return the findings.
-
-        Raises:
-            DemoFailed: something was found that must not be.
-        """
-        begun = time.monotonic()
-        self.folder = self.folder.absolute()
-        prepare_folder(self.folder)
-        os.environ["ASSAY_HOME"] = str(self.folder / "home")
+    def _tell(self) -> None:
         for name in ("operator", SUBMITTER, *VERIFIERS):
             read_or_create_seed(name)
-        with self._ledger() as (url, genesis), self._verifiers(url):
-            self._record()
-            with NodeClient(url, genesis) as client:
-                submitted = self._submit_all(client)
-                self._await_all(client, submitted)
-                for name, identity in submitted.items():
-                    self._tell_verdict(client, name, identity)
-                self._tell_money(client)
-                self._certify_all(client, submitted)
+        self._record()
+        blocks = self._choose_deadline()
+        with self._ledger(blocks) as (url, genesis), self._verifiers(url), NodeClient(url, genesis) as client:
+            submitted = self._submit_all(client)
+            self._await_all(client, submitted, PATIENCE + ROUNDS * blocks * BLOCK_SECONDS)
+            for name, identity in submitted.items():
+                self._tell_verdict(client, name, identity)
+            self._tell_money(client)
+            self._certify_all(client, submitted)
         self._verify_offline()
-        self.findings["seconds"] = round(time.monotonic() - begun, 1)
-        return self.findings
-
-    def _note(self, name: str, value: object, sentence: str, *, right: bool) -> None:
-        self.findings[name] = value
-        if not right:
-            raise DemoFailed(f"the demonstration found something wrong: {sentence}", actual=value)
-        self.say(sentence)
 
     # -- ledger and verifiers -----------------------------------------------------------------------------------------
 
+    def _choose_deadline(self) -> int:
+        """Return for how many blocks verifiers may commit, from how fast this machine recomputes now."""
+        paces = {folder: measure_pace(self.folder / folder) for folder in ("digits", "text")}
+        work = []
+        for folder, _, _, sample in EXPECTED.values():
+            votes = ((sample or INTERVALS) + CHECKS) * SUB_QUORUM + len(VERIFIERS)
+            work.append((paces["text" if folder == "text" else "digits"], votes))
+        blocks = count_blocks(work, len(VERIFIERS) - IDLE, BLOCK_SECONDS)
+        self.findings["commit_blocks"] = blocks
+        seconds = blocks * BLOCK_SECONDS
+        self.say(f"one interval takes {paces['text'].interval:.2f} s here: verifiers get {seconds:.0f} s to commit")
+        return blocks
+
     @contextmanager
-    def _ledger(self) -> Iterator[tuple[str, Genesis]]:
-        """Found a ledger, start its node, and stop it in the end."""
+    def _ledger(self, blocks: int) -> Iterator[tuple[str, Genesis]]:
+        """Found a ledger on which so many blocks are for votes, start its node, and stop it in the end."""
         node = self.folder / "node"
         node.mkdir(mode=0o700)
         balances = {read_public_key(name): FUNDS for name in (SUBMITTER, *VERIFIERS)}
-        parameters = decode_parameters(msgspec.json.encode(PARAMETERS))
-        founding = Founding(LEDGER, balances, time.time_ns() // 1_000_000, parameters, 8_192)
+        parameters = decode_parameters(msgspec.json.encode(make_parameters(blocks)))
+        founding = Founding(LEDGER, balances, time.time_ns() // 1_000_000, parameters, 8_192 + 8 * blocks)
         found_ledger(node, founding, read_or_create_seed("operator"))
-        words = ["--folder", str(node), "--key", "operator", "--port", "0", "--block-time", "0.25"]
+        words = ["--folder", str(node), "--key", "operator", "--port", "0", "--block-time", str(BLOCK_SECONDS)]
         address = start_in_background(node, words)
         self.say(f"founded a ledger and started its node at {address.url}; its genesis is {node / GENESIS}")
         try:
@@ -229,8 +215,8 @@ class NetworkDemonstration:
             self.say(f"submitted the {name}: bond {BOND}, up to {quoted.escrow} points for votes")
         return submitted
 
-    def _await_all(self, client: NodeClient, submitted: dict[str, bytes]) -> None:
-        end = time.monotonic() + PATIENCE
+    def _await_all(self, client: NodeClient, submitted: dict[str, bytes], seconds: float) -> None:
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             phases = [read_submission(client, identity).status.phase for identity in submitted.values()]
             done = sum(phase == "final" for phase in phases)
@@ -238,7 +224,7 @@ class NetworkDemonstration:
             if done == len(phases):
                 return
             time.sleep(0.5)
-        raise DemoFailed("the verdicts took too long", expected=f"{PATIENCE:g} seconds", actual=", ".join(phases))
+        raise DemoFailed("the verdicts took too long", expected=f"{seconds:g} seconds", actual=", ".join(phases))
 
     def _tell_verdict(self, client: NodeClient, name: str, identity: bytes) -> None:
         details = read_details(client, identity)

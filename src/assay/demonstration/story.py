@@ -5,19 +5,9 @@ Every finding is compared with what it has to be; the story fails if one is not.
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
-from assay.errors import StorageError, UsageError
+from assay.demonstration.stage import INTERPOLATED, POISONED, Story, train, verify_isolated
 from assay.protocol.encoding import bits_to_float
 from assay.storage.keyring import read_or_create_seed, read_public_key
 from assay.training.profile_environment import environment_for
@@ -28,72 +18,18 @@ from assay.verification.audit import Audit, audit_run
 from assay.verification.certify import certify, export_model, read_final
 from assay.verification.forgery import Alter, Edit, forge, interpolate, leave_alone, only_in, patch_corner
 
-MARKER = ".assay-demo"
 KILL_AT = 57
-POISONED, INTERPOLATED = 4, 7
-"""Intervals, counted from 0, that the forgers falsify."""
-
-_STEP = re.compile(rb"step (\d+) of (\d+)")
-
-_ISOLATED = """
-import socket, sys
-def refuse(*_, **__): raise OSError("this process has no network")
-socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
-sys.modules["torch"] = None
-from assay.cli.__main__ import main
-code = main(sys.argv[1:])
-sys.exit(code if not [name for name in sys.modules if name.startswith("torch.")] else 70)
-"""
-
-Progress = Callable[[str, int, int], None]
-Say = Callable[[str], None]
 
 
-class DemoFailed(UsageError):
-    """A finding of the demonstration is not what it has to be."""
+class Demonstration(Story):
+    """Two models, recorded, killed, resumed, audited, forged, certified, verified."""
 
-    code: ClassVar[str] = "demo.failed"
-
-
-@dataclass
-class Demonstration:
-    """The folder and the findings of one demonstration.
-
-    Attributes:
-        folder: everything is written below it.
-        say: is told each finding as a sentence.
-        progress: is told what is under way, how much is done, of how much.
-        findings: name to what was found.
-    """
-
-    folder: Path
-    say: Say
-    progress: Progress
-    findings: dict[str, object] = field(default_factory=dict)
-
-    def run(self) -> dict[str, object]:
-        """Tell the whole story and return the findings.
-
-        Raises:
-            DemoFailed: something was found that must not be.
-        """
-        begun = time.monotonic()
-        self.folder = self.folder.absolute()
-        prepare_folder(self.folder)
-        os.environ["ASSAY_HOME"] = str(self.folder / "home")
+    def _tell(self) -> None:
         read_or_create_seed("auditor")
         self._record()
         self._audit_honest()
         self._refute_forgeries()
         self._verify_offline()
-        self.findings["seconds"] = round(time.monotonic() - begun, 1)
-        return self.findings
-
-    def _note(self, name: str, value: object, sentence: str, *, right: bool) -> None:
-        self.findings[name] = value
-        if not right:
-            raise DemoFailed(f"the demonstration found something wrong: {sentence}", actual=value)
-        self.say(sentence)
 
     # -- record -------------------------------------------------------------------------------------------------------
 
@@ -222,65 +158,3 @@ class Demonstration:
             f"(exit {code})",
             right=code == expected,
         )
-
-
-def train(script: str, folder: Path, title: str, progress: Progress, kill_at: int = 0) -> None:
-    """Run a training script in a process of its own.
-
-    Args:
-        script: name of the module in this package.
-        folder: of the run.
-        title: for `progress`.
-        progress: is told the steps.
-        kill_at: the step after which the process is killed; 0: not at all.
-
-    Raises:
-        DemoFailed: it failed.
-    """
-    command = [sys.executable, "-m", f"assay.demonstration.{script}", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        for line in process.stdout or ():
-            match = _STEP.match(line)
-            if match is None:
-                continue
-            step, total = int(match[1]), int(match[2])
-            progress(title, step, total)
-            if kill_at and step >= kill_at:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                return
-        errors = process.stderr.read().decode(errors="replace") if process.stderr else ""
-    if process.returncode:
-        raise DemoFailed(f"{title} failed", actual=errors[-2000:])
-
-
-def verify_isolated(words: list[str], home: Path | None = None) -> int:
-    """Run `assay` in a process without torch and without network, and return its exit code.
-
-    Args:
-        words: after `assay`.
-        home: of its keys and anchors; None: that of this process.
-    """
-    environment = dict(os.environ) if home is None else {**os.environ, "ASSAY_HOME": str(home)}
-    command = [sys.executable, "-c", _ISOLATED, *words]
-    return subprocess.run(command, capture_output=True, check=False, env=environment).returncode
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make an empty folder for the demonstration; one that an earlier demonstration made is replaced.
-
-    Raises:
-        UsageError: the folder holds something else.
-        StorageError: it cannot be written.
-    """
-    try:
-        if folder.exists():
-            if not (folder / MARKER).is_file():
-                raise UsageError(
-                    f"{folder} exists and was not made by a demonstration", next_step="choose another folder"
-                )
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-        (folder / MARKER).write_text("made by assay demo; replaced by the next one\n", encoding="ascii")
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be written", actual=error.strerror) from None

@@ -174,6 +174,42 @@ def audit_run(
     return audit
 
 
+def recompute_tasks(
+    path: Path,
+    tasks: Sequence[Task],
+    *,
+    environment: Callable[[Any], dict[str, str]],
+    seconds: float = 3600.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Answer]:
+    """Carry out a few tasks of a run, in their order, without an audit around them.
+
+    Args:
+        path: the run.
+        tasks: of the kinds of an audit.
+        environment: from a profile to the environment of a worker.
+        seconds: after which a task is given up.
+        progress: is told how many tasks are done, of how many.
+
+    Raises:
+        CannotJudge: this machine cannot compute under the profile of the run.
+        RunRefuted: the run contradicts itself.
+    """
+    run = RecordedRun(path)
+    count = min(len(os.sched_getaffinity(0)), len(tasks)) or 1
+    pool = Pool(path, environment(run.profile), workers=count, memory=choose_memory(count), seconds=seconds)
+    answers: dict[tuple[str, int], Answer] = {}
+
+    def receive(answer: Answer) -> None:
+        answers[answer.kind, answer.index] = answer
+        if progress is not None:
+            progress(len(answers), len(tasks))
+
+    pool.carry_out(bundle_tasks(run, tasks), receive)
+    run.close()
+    return [answers[task.kind, task.index] for task in tasks]
+
+
 def _carry_out(audit: Audit, findings: AuditFindings, pool: Pool, progress: Callable[[int, int], None] | None) -> None:
     tasks = list_tasks(audit.run, audit.selection)
     say = progress or (lambda _done, _total: None)

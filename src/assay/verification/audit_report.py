@@ -9,16 +9,17 @@ import msgspec
 from assay.certificate.interval_findings import compute_chances
 from assay.certificate.statement import NOT_COMPUTED
 from assay.storage.run_directory import RunDirectory
+from assay.training.recorded import RecordedRun
 from assay.verification.audit import Audit, list_tasks
 from assay.verification.tasks import Answer, TensorDifference, explain
 
 
 class Finding(msgspec.Struct, frozen=True, rename="camel"):
-    """One finding that is no match, or a failure.
+    """One finding, mostly one that is no match, or a failure.
 
     Attributes:
         what: such as "interval 4" or "start".
-        result: "differs", "inconclusive" or "failed".
+        result: "matches", "differs", "inconclusive" or "failed".
         steps: first and last step of an interval, or empty.
         first_step: the first step that differs, or 0.
         parts: of that step's leaf, that differ.
@@ -111,7 +112,9 @@ def make_report(audit: Audit, auditor: bytes, recorder: bytes) -> AuditReport:
         evaluations=[answer.result if answer else "not recomputed" for answer in evaluations],
         differing_rows=NOT_COMPUTED if rows is None else str(rows),
         others=[
-            _describe(audit, answer) for answer in audit.answers.values() if answer.result not in {"matches", "report"}
+            describe_answer(audit.run, answer)
+            for answer in audit.answers.values()
+            if answer.result not in {"matches", "report"}
         ],
         miss_one=chances.miss_one.fraction,
         miss_one_rounded=chances.miss_one.rounded,
@@ -122,9 +125,10 @@ def make_report(audit: Audit, auditor: bytes, recorder: bytes) -> AuditReport:
     )
 
 
-def _describe(audit: Audit, answer: Answer) -> Finding:
+def describe_answer(run: RecordedRun, answer: Answer) -> Finding:
+    """Return an answer of a worker as people and programs read it."""
     is_interval = answer.kind == "interval"
-    first, last = audit.run.get_interval(answer.index) if is_interval else (0, 0)
+    first, last = run.get_interval(answer.index) if is_interval else (0, 0)
     return Finding(
         what=answer.kind if answer.kind == "start" else f"{answer.kind} {answer.index}",
         result=answer.result,
