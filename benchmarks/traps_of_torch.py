@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the name that everybody uses
+from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn
 
 from benchmarks.trap_scenes import SWITCH, Scene, make_net, make_scene, switch, trap
 
@@ -405,3 +407,53 @@ def tensors_of_a_module_outside() -> Scene:
         other.weight.data = torch.eye(4)
 
     return make_scene(lambda net, batch: other(batch[0]).mean().detach() + 1, switch(change))
+
+
+# -- averages of models ------------------------------------------------------------------------------------------------
+
+
+class Averaging(nn.Module):
+    """The usual net, averaged at the beginning of each step; what averages is given."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.net = make_net()
+        self.average = AveragedModel(self.net, **options)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.average.update_parameters(self.net)
+        return self.net(x)
+
+
+@trap
+def average_that_changes_the_model() -> Scene:
+    """An averaging function that also changes the model: it is not called for the first one."""
+
+    def average(averaged: torch.Tensor, model: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+        model.mul_(0.9)
+        return averaged * 0.5 + model * 0.5
+
+    return make_scene(net=Averaging(avg_fn=average))
+
+
+@trap
+def wrapped_average() -> Scene:
+    """PyTorch's averaging function in a wrapper that gives it another count."""
+    plain = get_swa_multi_avg_fn()
+
+    @functools.wraps(plain)
+    def average(averaged: list[torch.Tensor], model: list[torch.Tensor], count: torch.Tensor) -> None:
+        plain(averaged, model, count * 3)
+
+    return make_scene(net=Averaging(multi_avg_fn=average))
+
+
+@trap
+def decay_of_an_average() -> Scene:
+    """The decay of an average, changed from outside."""
+    settings = {"decay": 0.9}
+
+    def average(averaged: torch.Tensor, model: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+        return averaged * settings["decay"] + model * (1 - settings["decay"])
+
+    return make_scene(before=switch(lambda scene: settings.update(decay=0.5)), net=Averaging(avg_fn=average))

@@ -115,6 +115,17 @@ def test_steps_accumulate_alike(tmp_path):
         run.step(models=[made.encoder, made.head], optimizers=[made.second], accumulate=2)(made.classify)
 
 
+def test_steps_accumulate_alike_before_any_body_is_given(tmp_path):
+    """The decorators may be made first: the second number is compared with the first, not applied to it."""
+    made = Phases()
+    with assay.start(tmp_path / "run", seed=1) as run:
+        loader = run.loader(make_data(), batch_size=4)
+        run.step(models=[made.encoder, made.decoder], optimizers=[made.first], accumulate=2)
+        with pytest.raises(WrongOrder, match="different numbers"):
+            run.step(models=[made.encoder, made.head], optimizers=[made.second], accumulate=3)
+        assert loader.feed.batch_size == 8
+
+
 def test_an_optimizer_that_rests_does_not_count(tmp_path):
     """Two optimizers share parameters and one body steps either: Adam's bias correction counts its own steps alone."""
     made, plain = Phases(), Phases()

@@ -11,6 +11,7 @@ Source: `docs/explanation/recording.md`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -140,10 +141,20 @@ class StepCapture:
         batch: Sequence[torch.Tensor],
         rebuild: Callable[[Sequence[torch.Tensor]], tuple[tuple[Any, ...], dict[str, Any]]],
         key: tuple[int, int],
+        *,
+        is_recorded: bool = False,
     ) -> list[torch.Tensor]:
-        """Run the body itself with the counter-based draws of `key`; returns the flat results."""
+        """Run the body itself with the counter-based draws of `key`; returns the flat results.
+
+        Args:
+            batch: the tensors of the batch.
+            rebuild: from such tensors to the arguments of the body.
+            key: Philox key of the step.
+            is_recorded: whether a recording exists: then nothing of PyTorch's is adapted to being recorded, so that a
+                comparison shows whether what was adapted does the same.
+        """
         entries, _ = layout.list_state(self.models, self.optimizers)
-        results = self._record(entries, batch, rebuild, key).results
+        results = self._record(entries, batch, rebuild, key, is_adapted=not is_recorded).results
         for model in self.models:
             for parameter in model.parameters():
                 parameter.grad = None
@@ -155,11 +166,13 @@ class StepCapture:
         batch: Sequence[torch.Tensor],
         rebuild: Callable[[Sequence[torch.Tensor]], tuple[tuple[Any, ...], dict[str, Any]]],
         key: tuple[int, int],
+        *,
+        is_adapted: bool = True,
     ) -> _Recording:
         counters = layout.list_counters(self.optimizers)
         batch = [tensor.clone() for tensor in batch]  # the body may write to it
         known = [*(entry.tensor for entry in entries), *batch]
-        recorder = Recorder(key, [*known, *counters])
+        recorder = Recorder(key, [*known, *counters], may_read=not is_adapted)
         training = Training()
         inputs = [get_geometry(tensor) for tensor in known]
         hooks = [
@@ -167,7 +180,8 @@ class StepCapture:
             for index, optimizer in enumerate(self.optimizers)
         ]
         try:
-            with adapt_averages(), recorder.regions(self.optimizers), watch_value_reads(recorder), recorder:
+            adapting = adapt_averages() if is_adapted else nullcontext()
+            with adapting, recorder.regions(self.optimizers), watch_value_reads(recorder), recorder:
                 args, kwargs = rebuild(batch)
                 returned = self.body(*args, **kwargs)
         finally:

@@ -211,7 +211,7 @@ class Run:
             )
         if not models or not optimizers:
             raise UsageError("a recorded step needs models=[...] and optimizers=[...]")
-        if self._bodies or accumulate is not None:
+        if self._models or accumulate is not None:
             self._accumulate(accumulate)
         self._models += [model for model in models if not any(model is known for known in self._models)]
         self._optimizers += [one for one in optimizers if not any(one is known for known in self._optimizers)]
@@ -229,7 +229,7 @@ class Run:
         return decorate
 
     def _accumulate(self, count: int | None) -> None:
-        if self._bodies and count != self._accumulated:
+        if self._models and count != self._accumulated:  # a step was asked for before
             raise WrongOrder(
                 "two recorded steps accumulate over different numbers of batches",
                 expected=f"accumulate={self._accumulated}, as in the step before",

@@ -223,7 +223,7 @@ class StepRunner:
     ) -> Sequence[torch.Tensor]:
         before = Snapshot.take(self.models, self.optimizers)
         try:
-            expected = self.recording.run_eager(batch, rebuild, key)
+            expected = self.recording.run_eager(batch, rebuild, key, is_recorded=True)
             entries, _ = layout.list_state(self.models, self.optimizers)
             eager = {entry.key: get_bytes(entry.tensor.contiguous()).tobytes() for entry in entries}
         finally:

@@ -140,8 +140,9 @@ class Recorder(TorchDispatchMode):
     Args:
         key: Philox key of this step; None: random operators are refused.
         known: tensors that need no constant (state and batch).
-        may_read: whether values may be read into Python. Only constructors may: what they make of a value is a
-            constant of a program that is compared, bit for bit, with the models that they made.
+        may_read: whether values may be read into Python. Constructors may: what they make of a value is a constant of a
+            program that is compared, bit for bit, with the models that they made. So may a step beside its program, of
+            whose tape nothing is made.
 
     Attributes:
         tape: what was recorded.
