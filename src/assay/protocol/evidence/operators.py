@@ -40,7 +40,8 @@ OPERATORS: frozenset[str] = frozenset(
     aten.digamma.default aten.div.Scalar aten.div.Scalar_mode aten.div.Tensor aten.div.Tensor_mode aten.dot.default
     aten.elu.default aten.elu_backward.default aten.embedding.default aten.embedding_dense_backward.default
     aten.eq.Scalar aten.eq.Tensor aten.erf.default aten.erfc.default aten.erfinv.default aten.exp.default
-    aten.exp2.default aten.expand.default aten.expm1.default aten.eye.default aten.fill.Scalar aten.fill.Tensor
+    aten.exp2.default aten.expand.default aten.expm1.default aten.eye.default aten.eye.m aten.fill.Scalar
+    aten.fill.Tensor
     aten.flip.default aten.floor.default aten.floor_divide.default aten.fmod.Scalar aten.fmod.Tensor
     aten.frac.default aten.full.default aten.full_like.default aten.gather.default aten.ge.Scalar aten.ge.Tensor
     aten.gelu.default aten.gelu_backward.default aten.glu.default aten.glu_backward.default aten.gt.Scalar

@@ -27,6 +27,7 @@ from assay.protocol.evidence.operators import OPERATORS
 from assay.training.pytorch import functional, layout
 from assay.training.pytorch.averages import adapt_averages
 from assay.training.pytorch.compare_tapes import collect_constants, compare_calls
+from assay.training.pytorch.first_try import FirstTry
 from assay.training.pytorch.guards import Guards
 from assay.training.pytorch.interpreter import interpret
 from assay.training.pytorch.lifting import Training, attribute_calls, lift_scalars
@@ -97,6 +98,7 @@ class StepCapture:
         key: tuple[int, int],
         reader: ScalarReader,
         guards: Guards,
+        tried: FirstTry | None = None,
     ) -> tuple[Captured, list[torch.Tensor]]:
         """Record the step on `batch` and carry it out.
 
@@ -106,6 +108,7 @@ class StepCapture:
             key: Philox key of the step.
             reader: reads the scalars as they are on entry.
             guards: what the body reads of Python; it must not change any of it.
+            tried: the same step as it was run before the guards were collected; the recording must give its bits.
 
         Returns:
             What was captured, and the flat results of the real step; models and optimizers are left after the step.
@@ -128,6 +131,8 @@ class StepCapture:
             before.restore()
             captured = self._build(entries, start, batch, first, second, structure, row)
             self._check(captured, start, batch, row, key, first, after)
+            if tried is not None:
+                tried.require_repeated(self.models, self.optimizers, first.results)
         except BaseException:
             before.restore()
             raise

@@ -11,6 +11,7 @@ import ctypes
 import datetime as dt
 import decimal
 import fractions
+import inspect
 import logging
 import os
 import random
@@ -58,6 +59,11 @@ _TORCH_SEEDING = frozenset({"manual_seed", "seed", "set_rng_state"})
 _RANDOM_MODULES = frozenset({"random", "secrets", "uuid", "numpy.random"})
 
 
+def _get_owner(value: Any) -> Any:
+    return getattr(value, "__self__", None) if callable(value) and not isinstance(value, type) else None
+
+
+_GLOBAL_GENERATORS = (_get_owner(random.random), _get_owner(np.random.rand))
 _OPEN_IN_TORCH = ("torch.distributions", "torch.optim.lr_scheduler")
 _BAGS = (SimpleNamespace, argparse.Namespace, threading.local)
 _C_DATA = ctypes.c_int.__mro__[-2]
@@ -67,7 +73,8 @@ _UNCHANGING = (
     dt.date, dt.time, dt.timedelta, dt.tzinfo, decimal.Decimal, fractions.Fraction, uuid.UUID, PurePath, property,
     staticmethod, classmethod, CodeType, CellType, weakref.ref, ModuleType, MemberDescriptorType,
     GetSetDescriptorType, type(threading.Lock()), type(threading.RLock()),
-    logging.Logger, contextvars.ContextVar,
+    logging.Logger, contextvars.ContextVar, inspect.Signature, inspect.Parameter,
+    type(inspect.FullArgSpec.args),
 )  # fmt: skip
 
 
@@ -92,10 +99,6 @@ def is_own_code(code: CodeType) -> bool:
     return code.co_filename.startswith(_OWN_FOLDER)
 
 
-def _get_owner(value: Any) -> Any:
-    return getattr(value, "__self__", None) if callable(value) and not isinstance(value, type) else None
-
-
 def get_objection(value: Any) -> tuple[str, str] | None:
     """Return (what is wrong, cure) if a step must not use `value`, else None."""
     owner = _get_owner(value)
@@ -116,6 +119,11 @@ def get_objection(value: Any) -> tuple[str, str] | None:
     if type(value).__name__ == "Run" and type(value).__module__.startswith("assay."):
         return "asks the run itself", "pass what depends on the step in the batch, or keep a counter in a buffer"
     return _get_torch_objection(value)
+
+
+def draws_from_global_generator(value: Any) -> bool:
+    """True for functions of `random` and `np.random`, whose generators are compared whenever a step is recorded."""
+    return any(_get_owner(value) is generator for generator in _GLOBAL_GENERATORS)
 
 
 def has_open_attributes(value: Any) -> bool:

@@ -17,7 +17,7 @@ import functools
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -163,6 +163,8 @@ class Walk:
         if objection is None and forbidden.is_hidden_iterator(value):
             objection = f"uses an iterator ({type(value).__name__})", "take the next element outside the step"
         if objection is not None:
+            if forbidden.is_installed(where.file) and forbidden.draws_from_global_generator(value):
+                where = replace(where, certain=False)  # packages mention more than they do
             self._object(label, where, objection, attribute)
             return
         for kinds, visit in self._VISITORS:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import is_
-from types import CodeType
 from typing import Any, ClassVar
 
 import torch
@@ -26,8 +26,9 @@ from assay.protocol.evidence.program_rules import verify_program
 from assay.protocol.evidence.randomness import STEP, derive_key
 from assay.training.pytorch import layout
 from assay.training.pytorch.capture import StepCapture
-from assay.training.pytorch.executed_code import note_code, uses_packages
+from assay.training.pytorch.executed_code import uses_packages
 from assay.training.pytorch.executor import Executor
+from assay.training.pytorch.first_try import try_step
 from assay.training.pytorch.guards import Guards, collect_guards
 from assay.training.pytorch.home import StateHome, get_bytes
 from assay.training.pytorch.profile import get_differences
@@ -166,10 +167,13 @@ class StepRunner:
     ) -> Outcome:
         self._refuse_too_many(kinds)
         self._refuse_other_profile()
-        executed = self._try(batch, rebuild, key) if uses_packages(self.models) else None
-        guards = collect_guards(self.body, self.models, self.optimizers, executed)
+        tried = None
+        if uses_packages(self.models):
+            eager = partial(self.recording.run_eager, batch, rebuild, key)
+            tried = try_step(self.models, self.optimizers, eager)
+        guards = collect_guards(self.body, self.models, self.optimizers, tried and tried.executed)
         scalars = self.reader.get_layout()
-        captured, results = self.recording.capture(batch, rebuild, key, self.reader, guards)
+        captured, results = self.recording.capture(batch, rebuild, key, self.reader, guards, tried)
         try:
             verify_program(captured.program, OPERATORS)
         except UnsafeOperand as error:
@@ -178,16 +182,6 @@ class StepRunner:
         self._variants.setdefault(kinds, []).append(variant)
         self.home.refresh()
         return Outcome(captured.program, results, captured.results, captured.row, captured.lines)
-
-    def _try(self, batch: Sequence[torch.Tensor], rebuild: Rebuild, key: tuple[int, int]) -> frozenset[CodeType]:
-        """Run the step once, put everything back, and return the code that ran."""
-        before = Snapshot.take(self.models, self.optimizers)
-        try:
-            with note_code() as executed:
-                self.recording.run_eager(batch, rebuild, key)
-        finally:
-            before.restore()
-        return frozenset(executed)
 
     def _refuse_other_profile(self) -> None:
         """A changed mode would be recorded as another program; one that the profile fixes cannot be replayed."""

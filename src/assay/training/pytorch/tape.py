@@ -130,6 +130,18 @@ class Tape:
     randoms: int = 0
 
 
+def _refuse_dependence(func: torch._ops.OpOverload, location: Location) -> CaptureRefused:
+    if any(isinstance(result.type, torch.TensorType) for result in func._schema.returns):
+        return CaptureRefused(
+            f"{location}: {func} has an output whose shape depends on values",
+            next_step="use a fixed shape: multiply by the mask, or torch.where",
+        )
+    return CaptureRefused(
+        f"{location}: the step reads the values of tensors ({func})",
+        next_step="compare and choose with tensors (==, torch.where), or do it outside the step",
+    )
+
+
 _ABOUT_TYPES = frozenset({torch.ops.aten.promote_types, torch.ops.aten.result_type, torch.ops.aten.can_cast})
 """They answer from element types alone, which guards and shapes fix: nothing of them is in a program."""
 
@@ -227,10 +239,7 @@ class Recorder(TorchDispatchMode):
                 torch.ops.aten.index_put,
             )
             if (not indexing or boolean_index) and func is not torch.ops.aten._local_scalar_dense.default:
-                raise CaptureRefused(
-                    f"{location}: {func} has an output whose shape depends on values",
-                    next_step="use a fixed shape: multiply by the mask, or torch.where",
-                )
+                raise _refuse_dependence(func, location)
 
     def _draw(
         self, func: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], location: Location
