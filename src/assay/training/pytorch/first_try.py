@@ -101,7 +101,7 @@ def _digest(
 
 def _digest_tensor(tensor: torch.Tensor) -> bytes:
     memory = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return blake2b(memory, digest_size=32, person=str(tensor.dtype)[-16:].encode()).digest()
+    return blake2b(memory.tobytes(), digest_size=32, person=str(tensor.dtype)[-16:].encode()).digest()
 
 
 def _list_attributes(models: Sequence[nn.Module]) -> dict[str, Any]:

@@ -171,7 +171,7 @@ class StepRunner:
         if uses_packages(self.models):
             eager = partial(self.recording.run_eager, batch, rebuild, key)
             tried = try_step(self.models, self.optimizers, eager)
-        guards = collect_guards(self.body, self.models, self.optimizers, tried and tried.executed)
+        guards = collect_guards(self.body, self.models, self.optimizers, tried.executed if tried else None)
         scalars = self.reader.get_layout()
         captured, results = self.recording.capture(batch, rebuild, key, self.reader, guards, tried)
         try:
