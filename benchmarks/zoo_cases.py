@@ -52,6 +52,10 @@ OPTIMIZERS = (
     Case("decoder adamw foreach", Decoder, use("AdamW", foreach=True, lr=1e-3), batches=texts, clip=1.0),
     Case("cnn nadam foreach", zoo.ConvNet, use("NAdam", foreach=True)),
     Case("mlp rmsprop foreach", make_mlp, use("RMSprop", foreach=True, momentum=0.9)),
+    Case("cnn sgd fused", zoo.ConvNet, use("SGD", fused=True, momentum=0.9, nesterov=True, weight_decay=1e-4)),
+    Case("mlp adam amsgrad fused", make_mlp, use("Adam", fused=True, amsgrad=True)),
+    Case("decoder adamw fused", Decoder, use("AdamW", fused=True, lr=1e-3), batches=texts, clip=1.0),
+    Case("mlp adagrad fused", make_mlp, use("Adagrad", fused=True)),
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ Each rule was found by calling the kernel with operands of another size or with 
 computed with bytes that belong to somebody else. Operators that are not listed here check their operands themselves.
 The rules look at the types that the program states; whoever runs a program compares them with the tensors.
 
-Source: `spec/program.md`, PRG-18 to PRG-20.
+Source: `spec/program.md`, PRG-18 to PRG-21.
 """
 
 from __future__ import annotations
@@ -59,6 +59,14 @@ class _Call:
             raise self.refuse(f"{name} is no tensor")
         return kind.shape
 
+    def require_type(self, place: int) -> TensorType:
+        """Return the type of an argument in a place, which must be a tensor."""
+        argument = self.node.arguments[place] if place < len(self.node.arguments) else Nothing()
+        kind = self.types[argument.index] if isinstance(argument, Value) else None
+        if kind is None:
+            raise self.refuse(f"argument {place} is no tensor")
+        return kind
+
     def require_shape(self, place: int, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor argument that must be there."""
         shape = self.get_shape(place, name)
@@ -95,7 +103,7 @@ class _Call:
 
 
 def verify_operands(program: Program) -> None:
-    """Check the operands of every node whose kernel does not (PRG-18 to PRG-20), in O(length of the program).
+    """Check the operands of every node whose kernel does not (PRG-18 to PRG-21), in O(length of the program).
 
     Raises:
         UnsafeOperand: naming the operator and the operand.
@@ -273,6 +281,18 @@ def _verify_attention(first: int) -> Callable[[_Call], None]:
     return verify
 
 
+# -- fused updates: PRG-21 -------------------------------------------------------------------------------------------
+
+
+def _verify_update(tensors: int) -> Callable[[_Call], None]:
+    def verify(call: _Call) -> None:
+        call.require(len(call.node.arguments) == tensors, f"there are not {tensors} tensors")
+        kinds = [call.require_type(place) for place in range(tensors)]
+        call.require(all(kind == kinds[0] for kind in kinds), "gradient or slots have another type than the parameter")
+
+    return verify
+
+
 _MAKERS: Final = frozenset({
     "aten.adaptive_max_pool2d.default", "aten.max_pool2d_with_indices.default",
     "aten.nll_loss2d_forward.default", "aten.nll_loss_forward.default", _BAGS, _STEPS,
@@ -297,4 +317,12 @@ _RULES: Final[dict[str, Callable[[_Call], None]]] = {
     "aten._weight_norm_interface_backward.default": _verify_weight_norm_backward,
     "aten._scaled_dot_product_flash_attention_for_cpu.default": _verify_attention(0),
     "aten._scaled_dot_product_flash_attention_for_cpu_backward.default": _verify_attention(1),
+    "assay.fused_sgd.default": _verify_update(2),
+    "assay.fused_sgd.first": _verify_update(2),
+    "assay.fused_sgd.momentum": _verify_update(3),
+    "assay.fused_adam.default": _verify_update(4),
+    "assay.fused_adam.amsgrad": _verify_update(5),
+    "assay.fused_adamw.default": _verify_update(4),
+    "assay.fused_adamw.amsgrad": _verify_update(5),
+    "assay.fused_adagrad.default": _verify_update(3),
 }

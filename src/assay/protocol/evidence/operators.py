@@ -4,14 +4,17 @@ All are functions of their arguments: none mutates, draws from a generator, read
 whose shape depends on values. None can read or write outside its operands: what a kernel does not check itself is a
 rule of `operand_rules`.
 `aten.*` are operators of PyTorch's ATen library under their schema names; `assay.*` are the counter-based draws
-(`spec/randomness.md`). Adding a name is a change of the format; removing one never happens after the first release.
+(`spec/randomness.md`) and the fused updates of optimizers, one parameter at a time (PRG-21). Adding a name is a change
+of the format; removing one never happens after the first release.
 
 Source: `spec/program.md`.
 """
 
 OPERATORS: frozenset[str] = frozenset(
     """
-    assay.bernoulli.default assay.integers.default assay.normal.default assay.permutation.default
+    assay.bernoulli.default assay.fused_adagrad.default assay.fused_adam.amsgrad assay.fused_adam.default
+    assay.fused_adamw.amsgrad assay.fused_adamw.default assay.fused_sgd.default assay.fused_sgd.first
+    assay.fused_sgd.momentum assay.integers.default assay.normal.default assay.permutation.default
     assay.uniform.default aten._adaptive_avg_pool2d.default aten._adaptive_avg_pool2d_backward.default
     aten._embedding_bag.default aten._embedding_bag_backward.default aten._foreach_clamp_max.Scalar
     aten._foreach_clamp_min.Scalar aten._foreach_div.Tensor aten._foreach_mul.Scalar aten._foreach_mul.Tensor
@@ -36,16 +39,15 @@ OPERATORS: frozenset[str] = frozenset(
     aten.chunk.default aten.clamp.Tensor aten.clamp.default aten.clamp_max.Tensor aten.clamp_max.default
     aten.clamp_min.Tensor aten.clamp_min.default aten.clone.default aten.col2im.default aten.constant_pad_nd.default
     aten.convolution.default aten.convolution_backward.default aten.copy.default aten.cos.default aten.cosh.default
-    aten.cumprod.default aten.cumsum.default aten.diagonal.default aten.diagonal_backward.default
-    aten.digamma.default aten.div.Scalar aten.div.Scalar_mode aten.div.Tensor aten.div.Tensor_mode aten.dot.default
-    aten.elu.default aten.elu_backward.default aten.embedding.default aten.embedding_dense_backward.default
-    aten.eq.Scalar aten.eq.Tensor aten.erf.default aten.erfc.default aten.erfinv.default aten.exp.default
-    aten.exp2.default aten.expand.default aten.expm1.default aten.eye.default aten.eye.m aten.fill.Scalar
-    aten.fill.Tensor
-    aten.flip.default aten.floor.default aten.floor_divide.default aten.fmod.Scalar aten.fmod.Tensor
-    aten.frac.default aten.full.default aten.full_like.default aten.gather.default aten.ge.Scalar aten.ge.Tensor
-    aten.gelu.default aten.gelu_backward.default aten.glu.default aten.glu_backward.default aten.gt.Scalar
-    aten.gt.Tensor aten.hardshrink.default aten.hardshrink_backward.default aten.hardsigmoid.default
+    aten.cumprod.default aten.cumsum.default aten.diagonal.default aten.diagonal_backward.default aten.digamma.default
+    aten.div.Scalar aten.div.Scalar_mode aten.div.Tensor aten.div.Tensor_mode aten.dot.default aten.elu.default
+    aten.elu_backward.default aten.embedding.default aten.embedding_dense_backward.default aten.eq.Scalar
+    aten.eq.Tensor aten.erf.default aten.erfc.default aten.erfinv.default aten.exp.default aten.exp2.default
+    aten.expand.default aten.expm1.default aten.eye.default aten.eye.m aten.fill.Scalar aten.fill.Tensor
+    aten.flip.default aten.floor.default aten.floor_divide.default aten.fmod.Scalar aten.fmod.Tensor aten.frac.default
+    aten.full.default aten.full_like.default aten.gather.default aten.ge.Scalar aten.ge.Tensor aten.gelu.default
+    aten.gelu_backward.default aten.glu.default aten.glu_backward.default aten.gt.Scalar aten.gt.Tensor
+    aten.hardshrink.default aten.hardshrink_backward.default aten.hardsigmoid.default
     aten.hardsigmoid_backward.default aten.hardswish.default aten.hardswish_backward.default aten.hardtanh.default
     aten.hardtanh_backward.default aten.huber_loss.default aten.huber_loss_backward.default aten.im2col.default
     aten.index.Tensor aten.index_add.default aten.index_fill.int_Scalar aten.index_put.default

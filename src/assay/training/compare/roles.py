@@ -23,7 +23,7 @@ def find_roles(program: ir.Program) -> list[str]:
 
     A number that scales an update which is added to a parameter is a rate; one that multiplies a parameter itself, or
     adds it to its gradient, is weight decay; one that multiplies or mixes an optimizer slot is momentum (an average's
-    factor or a bias correction); one that is added to a square root is an epsilon.
+    factor or a bias correction); one that is added to a square root is an epsilon. Fused updates name their numbers.
     """
     roles = [OTHER] * program.scalars
     values: dict[int, str] = {}
@@ -37,8 +37,9 @@ def find_roles(program: ir.Program) -> list[str]:
         reads = [values.get(item.index, "") for item in _iterate_values(node)]
         namespace = next((outputs[value] for value in made if value in outputs), None)
         role = _find_role(node, reads, namespace)
+        named = _name_scalars(node)
         for place, scalar in enumerate(_iterate_scalars(node)):
-            found = SMALL if role == SMALL and place > 0 else role
+            found = named.get(scalar) or (SMALL if role == SMALL and place > 0 else role)
             if _IMPORTANCE[found] < _IMPORTANCE[roles[scalar]]:
                 roles[scalar] = found
         if "slot" in reads and namespace != PARAM and made:
@@ -46,6 +47,19 @@ def find_roles(program: ir.Program) -> list[str]:
         if "sqrt" in node.operator:
             values[made.start] = "root"
     return roles
+
+
+_FUSED: Final = {
+    "lr": RATE, "lr_decay": RATE, "weight_decay": DECAY, "eps": SMALL, "step": OTHER,
+    "momentum": AVERAGE, "dampening": AVERAGE, "beta1": AVERAGE, "beta2": AVERAGE,
+}  # fmt: skip
+
+
+def _name_scalars(node: ir.Node) -> dict[int, str]:
+    """Return the roles of the scalars that a fused update takes by name."""
+    if not node.operator.startswith("assay.fused_"):
+        return {}
+    return {each.value.index: _FUSED[each.name] for each in node.keywords if isinstance(each.value, ir.Scalar)}
 
 
 def _find_role(node: ir.Node, reads: list[str], namespace: int | None) -> str:

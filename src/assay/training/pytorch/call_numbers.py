@@ -19,7 +19,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from assay.errors import CaptureRefused
-from assay.training.pytorch import list_operators
+from assay.training.pytorch import draws, fused, list_operators
 
 _NUMBER_TYPES = frozenset({"number", "Optional[number]", "float", "Optional[float]"})
 
@@ -80,6 +80,11 @@ def get_numbers(operator: Operator, args: Sequence[Any], kwargs: dict[str, Any])
     ]
 
 
+def _as_recorded(func: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallRecord:
+    """Return the call that a tape has in the place of one that leaves memory as it was."""
+    return draws.as_zeros(func, args, kwargs) if func in draws.EMPTY else (func, args, kwargs)
+
+
 class CheckedLog(TorchDispatchMode):
     """Runs the calls of one stand-in and refuses numbers that depend on the parameters' values.
 
@@ -104,6 +109,10 @@ class CheckedLog(TorchDispatchMode):
         self, func: Operator, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        objection = fused.find_objection(func, args, kwargs) if fused.is_fused(func) else None
+        if objection is not None:
+            raise OptimizerRefused(f"{self.name} {objection[0]}", next_step=objection[1])
+        func, args, kwargs = _as_recorded(func, args, kwargs)
         rewritten = list_operators.rewrite_in_optimizer(func, args, kwargs, self._dispatch)
         if rewritten is not NotImplemented:
             return rewritten
@@ -166,7 +175,7 @@ class FastLog(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Operator, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
+        func, args, kwargs = _as_recorded(func, args, kwargs or {})
         rewritten = list_operators.rewrite_in_optimizer(func, args, kwargs, self._dispatch)
         if rewritten is not NotImplemented:
             return rewritten

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from assay.training.pytorch import fused
+
 aten = torch.ops.aten
 
 Operator = Any
@@ -126,6 +128,8 @@ def rewrite_in_optimizer(operator: Operator, args: tuple[Any, ...], kwargs: dict
     """Run a call of an optimizer's step as the calls that stand for it; NotImplemented if it stands for itself."""
     if is_taken_apart(operator, in_optimizer=True):
         return run_apart(operator, args, kwargs, call)
+    if fused.is_fused(operator):
+        return fused.run_each(operator, args, kwargs, call)
     if is_masked_fill(operator, args):
         return run_masked_fill(operator, args, call, as_number=True)
     if is_choice_of_number(operator, args):

@@ -28,7 +28,6 @@ _COUNTER_NAMES = frozenset({"step", "mu_product", "eta", "mu"})
 _SIMPLE = (bool, int, float, str, type(None), torch.dtype, torch.device)
 _BASE_ATTRIBUTES = frozenset({*torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1).__dict__, "step"})
 _REFUSED_FLAGS = {
-    "fused": "pass fused=None (the default)",
     "capturable": "pass capturable=False (the default)",
     "differentiable": "pass differentiable=False (the default)",
 }

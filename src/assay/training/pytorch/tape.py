@@ -23,7 +23,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from assay.errors import CaptureRefused
-from assay.training.pytorch import draws, list_operators
+from assay.training.pytorch import draws, fused, list_operators
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[2])
 _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
@@ -201,6 +201,8 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         location = get_user_location()
+        if fused.is_fused(func):
+            self._refuse_fused(func, args, kwargs, location)
         rewrite = list_operators.rewrite if self.region is None else list_operators.rewrite_in_optimizer
         rewritten = rewrite(func, args, kwargs, self._dispatch)
         if rewritten is not NotImplemented:
@@ -240,6 +242,13 @@ class Recorder(TorchDispatchMode):
             )
             if (not indexing or boolean_index) and func is not torch.ops.aten._local_scalar_dense.default:
                 raise _refuse_dependence(func, location)
+
+    def _refuse_fused(
+        self, func: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], location: Location
+    ) -> None:
+        objection = fused.find_objection(func, args, kwargs)
+        if objection is not None:
+            raise CaptureRefused(f"{location}: the fused optimizer {objection[0]}", next_step=objection[1])
 
     def _draw(
         self, func: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], location: Location

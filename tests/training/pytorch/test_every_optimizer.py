@@ -1,0 +1,121 @@
+"""Every optimizer of torch.optim in every form: recorded with the bits of plain PyTorch, or refused by name."""
+
+import inspect
+
+import pytest
+import torch
+from torch.nn import functional
+
+from assay.verification.tasks import Task
+from assay.verification.worker import Worker
+from tests.training.pytorch.sessions import make_data, make_net, record, record_beside_plain
+
+STEPS, LEFT_AT = 52, 29
+
+SETTINGS = {
+    "SGD": {"momentum": 0.9, "weight_decay": 0.01, "nesterov": True},
+    "Adam": {"amsgrad": True, "weight_decay": 0.01},
+    "AdamW": {"amsgrad": True},
+    "Adamax": {"weight_decay": 0.01},
+    "NAdam": {"decoupled_weight_decay": True, "weight_decay": 0.01},
+    "RAdam": {"weight_decay": 0.01},
+    "Adagrad": {"lr_decay": 0.1, "weight_decay": 0.01},
+    "Adadelta": {"weight_decay": 0.01},
+    "RMSprop": {"momentum": 0.9, "centered": True},
+    "Rprop": {"etas": (0.3, 1.2)},
+    "Muon": {"weight_decay": 0.01},
+}
+"""What is recorded."""
+
+FORMS = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}
+RECORDED = [
+    (name, form)
+    for name in SETTINGS
+    for form, setting in FORMS.items()
+    if setting.keys() <= inspect.signature(getattr(torch.optim, name)).parameters.keys()
+]
+
+
+def make_session(name, options):
+    """Return a net, its optimizer with two groups of their own settings, and the usual step."""
+    net = make_net()
+    kind, first, second = getattr(torch.optim, name), [*net[0].parameters()], [*net[2].parameters()]
+    if name == "Muon":
+        first, second = ([parameter for parameter in group if parameter.dim() == 2] for group in (first, second))
+    groups = [{"params": first, "lr": 0.05}, {"params": second, "maximize": name == "SGD", "weight_decay": 0.0}]
+    optimizer = kind(groups, lr=0.01, **{**SETTINGS[name], **options})
+
+    def body(batch):
+        loss = functional.cross_entropy(net(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        net.zero_grad()
+        return loss
+
+    return net, optimizer, body
+
+
+def change_rates(step, net, optimizer):
+    """A schedule by hand, of every number that has one."""
+    for group in optimizer.param_groups:
+        group["lr"] = 0.05 / step
+        if group.get("momentum"):
+            group["momentum"] = 0.9 - 0.01 * step
+        if "betas" in group and not isinstance(optimizer, torch.optim.NAdam):  # its rows hold a product over all steps
+            group["betas"] = (0.9 - 0.01 * step, 0.99)
+
+
+def audit(path):
+    """Replay every interval of a run; return what does not match, and how many rows no settings explain."""
+    worker = Worker(str(path))
+    answers = [worker.carry_out(Task("interval", index)) for index in range(worker.run.intervals)]
+    rows = worker.carry_out(Task("scalars", 0))
+    return [answer for answer in answers if answer.result != "matches"], rows.detail or rows.differing_rows
+
+
+@pytest.mark.parametrize(("name", "form"), RECORDED)
+def test_recorded_resumed_and_audited(name, form, tmp_path):
+    """Bit-equal to plain PyTorch over 52 steps; the same when left and begun again; the audit matches throughout."""
+    options = {"epochs": 9, "data": make_data(24), "checkpoint_every": 8}
+    closing, differing = record_beside_plain(
+        tmp_path / "whole", lambda: make_session(name, FORMS[form]), steps=STEPS, before=change_rates, **options
+    )
+    assert differing == []
+    for steps in (LEFT_AT, STEPS):
+        net, optimizer, body = make_session(name, FORMS[form])
+        found = record(
+            tmp_path / "resumed", net, optimizer, body, steps=steps,
+            before=lambda step, net=net, optimizer=optimizer: change_rates(step, net, optimizer), **options,
+        )  # fmt: skip
+        if steps < STEPS:
+            found.run.close()
+    assert found.run.finish().final_state == closing.final_state
+    assert audit(tmp_path / "whole") == ([], 0)
+
+
+FLIPS = {
+    "SGD": [("maximize", True), ("momentum", 0.0), ("momentum", 0.5), ("nesterov", False), ("dampening", 0.5)],
+    "Adam": [("maximize", True), ("weight_decay", 0.1), ("betas", (0.5, 0.9)), ("eps", 0.01)],
+    "AdamW": [("maximize", True), ("weight_decay", 0.1), ("betas", (0.5, 0.9)), ("eps", 0.01)],
+    "Adagrad": [("maximize", True), ("lr_decay", 0.5), ("weight_decay", 0.1), ("eps", 0.01)],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", FLIPS)
+def test_settings_changed_by_hand(name, form, tmp_path):
+    """Flags are part of the program and numbers of the row: whichever changes in mid-run, the bits are eager's."""
+
+    def change(step, net, optimizer):
+        key, value = FLIPS[name][step // 4 - 1] if step % 4 == 0 and step // 4 <= len(FLIPS[name]) else (None, None)
+        if key is not None:
+            if name == "SGD" and key == "momentum" and not value:
+                optimizer.param_groups[0]["nesterov"] = False
+            optimizer.param_groups[0][key] = value
+
+    options = {"epochs": 6, "data": make_data(24), "checkpoint_every": 8}
+    _, differing = record_beside_plain(
+        tmp_path / "run", lambda: make_session(name, FORMS[form]), steps=28, before=change, **options
+    )
+    assert differing == []
+    assert audit(tmp_path / "run")[0] == []
