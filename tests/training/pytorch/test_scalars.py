@@ -315,7 +315,7 @@ def test_a_counter_in_an_attribute_is_followed() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "words"),
     [
-        (OPTIM.AdamW, {"fused": True}, "fused=True"),
+        (OPTIM.AdamW, {"fused": True, "capturable": True}, "capturable=True"),
         (OPTIM.Adam, {"capturable": True}, "capturable=True"),
         (OPTIM.SGD, {"lr": 0.1, "differentiable": True}, "differentiable=True"),
         (OPTIM.SGD, {"lr": torch.tensor(0.1)}, "lr is a tensor"),
