@@ -18,8 +18,9 @@ from assay.training.pytorch.outside_calls import put_back
 
 
 def uses_packages(models: Sequence[nn.Module]) -> bool:
-    """True if a module is of a class of an installed package other than torch."""
-    names = {type(module).__module__ for model in models for module in model.modules()}
+    """True if a module's class, or one that it inherits from, is of an installed package other than torch."""
+    kinds = {kind for model in models for module in model.modules() for kind in type(module).__mro__}
+    names = {kind.__module__ for kind in kinds}
     files = [getattr(sys.modules.get(name), "__file__", None) for name in names if not is_foreign(name)]
     return any(file is not None and is_installed(file) for file in files)
 

@@ -1,8 +1,6 @@
-"""Lightning's `Trainer`: a callback that watches its loop, at the level *observed*.
+"""Lightning's `Trainer`: a callback that watches its loop, or records it where its automatic step allows.
 
-Lightning calls `training_step` and `backward` itself and moves batches on its own, so nothing of its step is captured.
-
-Source: `spec/observed.md`.
+Source: `docs/how-to/trainers.md`, `spec/observed.md`.
 """
 
 from __future__ import annotations
@@ -12,30 +10,43 @@ from typing import Any
 from assay.errors import UsageError
 from assay.training.pytorch.observe import DEFAULT_PERIOD, observe
 from assay.training.pytorch.session import Run
+from assay.training.pytorch.trainer_levels import OBSERVED, verify_level
 
 try:
     from lightning.pytorch import Callback
+
+    from assay.training.pytorch.lightning_step import LightningStep
 except ImportError as error:
     raise UsageError("the callback needs Lightning", next_step="pip install 'assay[lightning]'") from error
 
 
 class LightningCallback(Callback):
-    """Watches a Lightning `Trainer`: `Trainer(..., callbacks=[assay.LightningCallback(run)])`.
+    """Watches or records a Lightning `Trainer`: `Trainer(..., callbacks=[assay.LightningCallback(run)])`.
 
-    The run is finished when training ends, as interrupted if it ended by an exception.
+    An observed run is finished when training ends. A replayable one is finished by `run.finish()`, so that
+    `run.evaluate` can come before it.
 
     Args:
-        run: from `assay.start`, in a new folder.
-        every: a state root every so many steps of the last optimizer.
+        run: from `assay.start`; for an observed run in a new folder.
+        level: "observed", or "replayable": each step is then recorded, `trainer.fit` is given the batches of
+            `run.loader`, and what cannot be recorded is refused when training begins.
+        every: an observed run has a state root every so many steps of the last optimizer.
     """
 
-    def __init__(self, run: Run, *, every: int = DEFAULT_PERIOD) -> None:
-        self._run = run
-        self._every = every
+    def __init__(self, run: Run, *, level: str = "observed", every: int = DEFAULT_PERIOD) -> None:
+        verify_level(level)
+        self._run, self._level, self._every = run, level, every
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begin to watch the module and its optimizers."""
-        observe(self._run, pl_module, list(trainer.optimizers), every=self._every)
+        """Begin to watch the module and its optimizers, or put a recorded step in the place of Lightning's.
+
+        Raises:
+            TrainerUnfit: the training cannot be recorded as replayable.
+        """
+        if self._level == OBSERVED:
+            observe(self._run, pl_module, list(trainer.optimizers), every=self._every)
+        else:
+            LightningStep(self._run, trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002 - its signature
         """Log the numbers that the module logged."""
@@ -44,5 +55,6 @@ class LightningCallback(Callback):
             self._run.log(**numbers)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002 - its signature
-        """End the run."""
-        self._run.finish()
+        """End an observed run."""
+        if self._level == OBSERVED:
+            self._run.finish()

@@ -28,12 +28,16 @@ from torch import nn
 from assay.training.pytorch import code_reading, forbidden, scopes
 from assay.training.pytorch.forbidden import StepRefused
 from assay.training.pytorch.scopes import MISSING, Scope
+from assay.training.pytorch.unreadable import Unreadable
 
 MAX_DEPTH, MAX_ITEMS, MAX_SCOPES, MAX_ARRAY_BYTES = 6, 4096, 20_000, 65536
 
 _BASE_MODULE = frozenset(nn.Module().__dict__)
 _HOOKS = tuple(name for name in nn.Module().__dict__ if name.endswith("_hooks") and "state_dict" not in name)
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, np.generic, range)
+_PLAIN = (
+    bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, np.generic, range,
+    Unreadable,
+)  # fmt: skip
 _MEMOISED = type(functools.lru_cache(bool))
 _CALLED_BY_LANGUAGE = frozenset(
     {"__call__", "__getitem__", "__len__", "__iter__", "__enter__", "__exit__", "__getattr__"}

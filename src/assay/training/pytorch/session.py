@@ -247,14 +247,25 @@ class Run:
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
+    def begin(self, steps: int) -> int:
+        """Fix the plan, or find where the run stopped; for loops of others, which do not go through `epochs`.
+
+        Args:
+            steps: that are intended; 0: unknown.
+
+        Returns:
+            The last step that was carried out.
+        """
+        if self._live is None:
+            self._intended = steps
+        self._open()
+        return self.step_number
+
     def epochs(self, count: int) -> Iterator[int]:
         """Yield the epochs that are left, counted from 0; a resumed run begins in the epoch of its next step."""
         if self._loader is None:
             raise WrongOrder("run.epochs needs run.loader first")
-        if self._live is None:
-            self._intended = count * len(self._loader)
-        self._open()
-        first = self.step_number // len(self._loader)
+        first = self.begin(count * len(self._loader)) // len(self._loader)
         yield from range(first, count)
 
     @property
