@@ -27,7 +27,13 @@ from assay.protocol.evidence.randomness import STEP, derive_key
 from assay.training.pytorch.backend import TorchBackend
 from assay.training.recorded import RecordedRun
 from assay.training.replay import Replayer
-from benchmarks import traps_of_python, traps_of_torch  # noqa: F401 - they list their traps
+from benchmarks import (  # noqa: F401 - they list their traps
+    traps_of_optimizers,
+    traps_of_python,
+    traps_of_scripts,
+    traps_of_settings,
+    traps_of_torch,
+)
 from benchmarks.reference import InjectedDraws, is_equal
 from benchmarks.report import make_result, print_report
 from benchmarks.trap_scenes import TRAPS, Scene

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dis
 import functools
-from collections.abc import Iterator
-from types import CodeType, FunctionType
+import sys
+from collections.abc import Iterator, Mapping
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 
@@ -45,3 +46,17 @@ def get_chain(instructions: list[dis.Instruction], place: int) -> list[str]:
             break
         chain.append(instruction.argval)
     return chain
+
+
+def find_modules(name: str, space: Mapping[str, Any]) -> list[ModuleType]:
+    """Return the loaded modules that `import name` in code with these globals may mean, also a relative one."""
+    package = str(space.get("__package__") or "").split(".")
+    parents = [".".join(package[:count]) for count in range(len(package), 0, -1)]
+    names = [name, name.partition(".")[0], *(f"{parent}.{name}".strip(".") for parent in parents if parent)]
+    found = [sys.modules.get(candidate) for candidate in dict.fromkeys(names)]
+    return [module for module in found if isinstance(module, ModuleType)]
+
+
+def get_names(code: CodeType) -> frozenset[str]:
+    """Return the names of globals and attributes in a code object and those inside it."""
+    return frozenset(name for inner in iterate_code(code) for name in inner.co_names)

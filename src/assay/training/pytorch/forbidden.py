@@ -11,6 +11,7 @@ import ctypes
 import datetime as dt
 import decimal
 import fractions
+import importlib
 import inspect
 import logging
 import os
@@ -59,8 +60,16 @@ _TORCH_SEEDING = frozenset({"manual_seed", "seed", "set_rng_state"})
 _RANDOM_MODULES = frozenset({"random", "secrets", "uuid", "numpy.random"})
 
 
+def _peek(value: Any, name: str) -> Any:
+    """Return an attribute, None if there is none; the user's `__getattr__` may raise anything."""
+    try:
+        return getattr(value, name, None)
+    except Exception:  # noqa: BLE001 - of the user's own code
+        return None
+
+
 def _get_owner(value: Any) -> Any:
-    return getattr(value, "__self__", None) if callable(value) and not isinstance(value, type) else None
+    return _peek(value, "__self__") if callable(value) and not isinstance(value, type) else None
 
 
 _GLOBAL_GENERATORS = (_get_owner(random.random), _get_owner(np.random.rand))
@@ -108,10 +117,12 @@ def get_objection(value: Any) -> tuple[str, str] | None:
         return f"reads a clock (time.{value.__name__})", CLOCK_CURE
     if owner in (dt.datetime, dt.date) and value.__name__ in ("now", "utcnow", "today"):
         return f"reads a clock (datetime.{value.__name__})", CLOCK_CURE
-    name, module = getattr(value, "__name__", None), getattr(value, "__module__", None)
+    name, module = _peek(value, "__name__"), _peek(value, "__module__")
     seeds_torch = module == "torch.random" and name in _TORCH_SEEDING  # torch puts wrappers in their place at times
     if seeds_torch or any(value is function for function in _SEEDING):
         return f"calls {name}", "seed nothing in the step: the run's seed decides every draw"
+    if value is sys.modules or value is importlib.import_module:
+        return "fetches a module by its name", "import it at the top of the script, where its settings are watched"
     if module in ("secrets", "uuid") and callable(value):
         return f"draws from {module}", RANDOM_CURE
     if _is_opaque(value):
@@ -121,9 +132,14 @@ def get_objection(value: Any) -> tuple[str, str] | None:
     return _get_torch_objection(value)
 
 
-def draws_from_global_generator(value: Any) -> bool:
-    """True for functions of `random` and `np.random`, whose generators are compared whenever a step is recorded."""
-    return any(_get_owner(value) is generator for generator in _GLOBAL_GENERATORS)
+def is_often_mentioned(value: Any) -> bool:
+    """True for what code of packages mentions for options that are off, or for parts that are not installed.
+
+    Functions of `random` and `np.random` are of this kind: the states of their generators are compared whenever a step
+    is recorded. So are modules that are fetched by their names.
+    """
+    is_generator = any(_get_owner(value) is generator for generator in _GLOBAL_GENERATORS)
+    return is_generator or value is sys.modules or value is importlib.import_module
 
 
 def has_open_attributes(value: Any) -> bool:

@@ -105,7 +105,10 @@ class _Replay:
                 return values[geometry]
             base = by_storage.get(geometry[0])
             if base is None or base.dtype != geometry[4]:
-                raise CaptureRefused("the step uses a tensor whose origin was not seen")
+                raise CaptureRefused(
+                    "the step uses a tensor whose origin was not seen",
+                    next_step="read nothing of optimizer.state in the step, and keep what it needs in a buffer",
+                )
             values[geometry] = torch.as_strided(base, geometry[2], geometry[3], geometry[1])
             return values[geometry]
 

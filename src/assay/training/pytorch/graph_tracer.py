@@ -52,7 +52,10 @@ class _Tracer(TorchDispatchMode):
         if isinstance(value, torch.Tensor):
             node = self.nodes.get(id(value))
             if node is None:
-                raise CaptureRefused("the step uses a tensor whose origin was not seen")
+                raise CaptureRefused(
+                    "the step uses a tensor whose origin was not seen",
+                    next_step="read nothing of optimizer.state in the step, and keep what it needs in a buffer",
+                )
             return node
         if isinstance(value, (list, tuple)):
             return type(value)(self.find(item) for item in value) if type(value) in (list, tuple) else value

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules import module as _module
+from torch.optim import optimizer as _optimizer
 
 from assay.protocol.evidence.program import MAX_CONSTANT_BYTES
 from assay.training.pytorch.reachable import Reachable, Walk
@@ -30,6 +31,7 @@ from assay.training.pytorch.scopes import MISSING, describe_changes, is_same_val
 _SMALLEST = 5e-324
 _ONE = 1.0
 _GLOBAL_HOOKS = tuple(name for name in vars(_module) if name.startswith("_global_") and name.endswith("_hooks"))
+_OPTIMIZER_HOOKS = ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
 _get_flags = attrgetter("requires_grad", "_backward_hooks", "_post_accumulate_grad_hooks")
 _get_version = attrgetter("_version")
 
@@ -174,5 +176,7 @@ def collect_guards(
     roots += [("model" if len(models) == 1 else f"model {index}", model) for index, model in enumerate(models)]
     roots += [("optimizer" if len(optimizers) == 1 else f"optimizer {i}", opt) for i, opt in enumerate(optimizers)]
     found = Walk(models, optimizers, executed).run(roots)
-    found.empty += [(f"torch's {name}", getattr(_module, name)) for name in _GLOBAL_HOOKS if not getattr(_module, name)]
+    hooks = [(name, getattr(_module, name)) for name in _GLOBAL_HOOKS]
+    hooks += [(name, getattr(_optimizer, name)) for name in _OPTIMIZER_HOOKS]
+    found.empty += [(f"torch's {name}", container) for name, container in hooks if not container]
     return Guards(found)

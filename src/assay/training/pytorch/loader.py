@@ -74,7 +74,8 @@ class FedBatch:
             raise BatchChanged(
                 "the step was not given the batch that run.loader yielded last",
                 expected="all tensors of the batch, in their order, and nothing else",
-                next_step="pass the batch as it comes from the loader; move changes to it into the step",
+                next_step="pass the batch as it comes from the loader; move changes to it into the step; a number that "
+                "the loop changes goes into an attribute or a variable that the step reads",
             )
         is_changed = any(tensor._version or tensor.requires_grad for tensor in (*self.tensors, *self._leaves))
         if is_changed or (whole and compute_content(self.batch.arrays) != self.batch.content):

@@ -68,6 +68,8 @@ def _object_to_builtin(function: Any) -> Objection | None:
         return f"asks for the {function.__name__}() of an object, which is another one in every process", _CURE
     if function in _EVALUATION:
         return f"runs code from a text ({function.__name__})", "write the code itself in the step"
+    if function is __import__:
+        return "fetches a module by its name (__import__)", "import it at the top of the script"
     owner, name = getattr(function, "__self__", None), function.__name__
     if isinstance(owner, ModuleType):
         reason = _MODULES.get(owner.__name__)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -167,7 +168,7 @@ class Walk:
         if objection is None and forbidden.is_hidden_iterator(value):
             objection = f"uses an iterator ({type(value).__name__})", "take the next element outside the step"
         if objection is not None:
-            if forbidden.is_installed(where.file) and forbidden.draws_from_global_generator(value):
+            if forbidden.is_installed(where.file) and forbidden.is_often_mentioned(value):
                 where = replace(where, certain=False)  # packages mention more than they do
             self._object(label, where, objection, attribute)
             return
@@ -190,7 +191,8 @@ class Walk:
         else:
             self.found.notes.append(f"{where}: code that the step may call {objection[0]} ({label})")
 
-    def _visit_tensor(self, value: torch.Tensor, label: str, _where: _Where, _depth: int) -> None:
+    def _visit_tensor(self, value: torch.Tensor, label: str, where: _Where, _depth: int) -> None:
+        self._visit_hooks(value, label, ("_backward_hooks", "_post_accumulate_grad_hooks"), where)
         if value.is_inference():
             self.found.notes.append(f"{label}: a tensor made in inference mode is not watched for writes")
         elif id(value) not in self.state:
@@ -202,6 +204,9 @@ class Walk:
         else:
             what = f"reads a numpy array of {value.nbytes} bytes, which is not watched"
             self._object(label, where, (what, forbidden.UNWATCHED_CURE), self._attribute)
+
+    def _visit_reference(self, value: weakref.ref[Any], label: str, where: _Where, depth: int) -> None:
+        self._visit(value(), f"{label}()", where, depth)
 
     def _visit_context(self, value: ContextVar[Any], label: str, where: _Where, depth: int) -> None:
         self.found.contexts.append(value)
@@ -217,11 +222,7 @@ class Walk:
             self.found.scopes.append(scopes.scope_of_kinds(module._buffers, label + ".{}"))
         else:
             self._add(module._buffers, label + ".{}")
-        for name in _HOOKS:
-            hooks = getattr(module, name)
-            self._add(hooks, f"{label}.{name}[{{}}]")
-            for hook in hooks.values():
-                self._visit(hook, f"{label}.{name}", where, 0)
+        self._visit_hooks(module, label, _HOOKS, where)
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 self.found.parameters.append((f"{label}.{name}", parameter))
@@ -235,8 +236,21 @@ class Walk:
                 self._visit(value, f"{label}.{name}", where, depth + 1, name)
         self._visit_class(type(module), where, depth)
 
-    def _visit_optimizer(self, optimizer: torch.optim.Optimizer, label: str, _where: _Where, _depth: int) -> None:
+    def _visit_hooks(self, owner: Any, label: str, names: Iterable[str], where: _Where) -> None:
+        for name in names:
+            hooks = getattr(owner, name, None)
+            if hooks is not None:
+                self._add(hooks, f"{label}.{name}[{{}}]")
+                for hook in hooks.values():
+                    self._visit(hook, f"{label}.{name}", where, 0)
+
+    def _visit_optimizer(self, optimizer: torch.optim.Optimizer, label: str, where: _Where, depth: int) -> None:
         self.found.optimizers.append((label, optimizer))
+        self._visit_hooks(optimizer, label, ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"), where)
+        self._visit(vars(optimizer).get("step"), f"{label}.step", where, 0)
+        if not forbidden.is_foreign(type(optimizer).__module__):  # its own numbers reach no stand-in when they change
+            self._visit_class(type(optimizer), where, depth)
+            self._objects.append((vars(optimizer), label + ".{}"))
         self._add(optimizer.param_groups, label + ".param_groups[{}]")
         for index, group in enumerate(optimizer.param_groups):
             place = f"{label}.param_groups[{index}]"
@@ -264,6 +278,22 @@ class Walk:
         for place, item in enumerate(value):
             self._visit(item, f"{label}[{place}]", where, depth + 1, label.rpartition(".")[2])
 
+    def _visit_python_module(self, value: ModuleType, label: str, where: _Where, depth: int) -> None:
+        """Guard a module of the user's that stands in an attribute or a container, as settings often do."""
+        file = getattr(value, "__file__", None)
+        if not forbidden.is_foreign(value.__name__) and not (file and forbidden.is_installed(file)):
+            self._visit_attributes(vars(value), label, where, depth)
+
+    def _visit_attributes(self, own: dict[str, Any], label: str, where: _Where, depth: int) -> None:
+        """Visit those of the attributes whose names occur in code, now or later."""
+        self._objects.append((own, label + ".{}"))
+        for name, item in own.items():
+            visit = functools.partial(self._visit, item, f"{label}.{name}", where, depth + 2, name)
+            if name in self._names:
+                visit()
+            else:
+                self._waiting[name].append(visit)
+
     def _visit_object(self, value: Any, label: str, where: _Where, depth: int) -> None:
         if depth > MAX_DEPTH:
             self.found.notes.append(f"{label}: too deep to be watched")
@@ -272,14 +302,10 @@ class Walk:
         is_closed = forbidden.reads_its_own(value)  # its own code is not followed: it may read anything
         if own is not None and is_closed:
             self._add(own, label + ".{}")
+            for name, item in own.items():
+                self._visit(item, f"{label}.{name}", where, depth + 2, name)
         elif own is not None:
-            self._objects.append((own, label + ".{}"))
-        for name, item in (own or {}).items():
-            visit = functools.partial(self._visit, item, f"{label}.{name}", where, depth + 2, name)
-            if name in self._names or is_closed:
-                visit()
-            else:
-                self._waiting[name].append(visit)
+            self._visit_attributes(own, label, where, depth)
         slots = [name for kind in type(value).__mro__ for name in code_reading.get_slots(kind) if hasattr(value, name)]
         if slots:
             self.found.scopes.append(scopes.scope_of_attributes(value, slots, label + ".{}"))
@@ -372,9 +398,7 @@ class Walk:
                 self._self_names.add(chain[0])
                 self._learn_name(chain[0])
             if instruction.opname == "IMPORT_NAME":
-                objection = forbidden.get_import_objection(instruction.argval)
-                if objection is not None:
-                    self._object(instruction.argval, where, objection, None)
+                self._follow_import(instruction.argval, space, code, where)
             if instruction.opname not in _READS:
                 continue
             name = instruction.argval
@@ -429,8 +453,28 @@ class Walk:
             if not forbidden.is_foreign(value.__name__):
                 self.found.scopes.append(scopes.scope_of_keys(vars(value), [name], f"{label}.{{}}"))
             value, label = vars(value)[name], f"{label}.{name}"
-        if value is not MISSING and not isinstance(value, ModuleType):
+        if value is not MISSING:
             self._visit(value, label, where, 0)
+
+    def _follow_import(self, name: str, space: dict[str, Any], code: CodeType, where: _Where) -> None:
+        """Visit what code may read of a module that it imports itself: any of its names that the code mentions."""
+        objection = forbidden.get_import_objection(name)
+        waiting = code_reading.find_modules(name, space)
+        is_new = not waiting and not forbidden.is_foreign(name) and not forbidden.is_installed(where.file)
+        if objection is None and is_new:
+            objection = f"imports {name} for the first time", "import it at the top of the script"
+        if objection is not None:
+            self._object(name, where, objection, None)
+        mentioned, followed = code_reading.get_names(code), set()
+        while waiting:
+            module = waiting.pop()
+            if forbidden.is_foreign(module.__name__) or module.__name__ in followed:
+                continue
+            followed.add(module.__name__)
+            for attribute in sorted(mentioned & vars(module).keys()):
+                self._follow(module, module.__name__, [attribute], where)
+                value = vars(module)[attribute]
+                waiting += [value] if isinstance(value, ModuleType) else []
 
     def _learn_name(self, name: str) -> None:
         if name not in self._names:
@@ -443,6 +487,8 @@ class Walk:
     _VISITORS: tuple[tuple[Any, Any], ...] = (
         (torch.Tensor, _visit_tensor),
         (ContextVar, _visit_context),
+        (weakref.ref, _visit_reference),
+        (ModuleType, _visit_python_module),
         (nn.Module, _visit_module),
         (torch.optim.Optimizer, _visit_optimizer),
         (np.ndarray, _visit_array),
