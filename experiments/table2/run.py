@@ -12,9 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +48,7 @@ def train_families(families: Sequence[dict[str, Any]], config: dict[str, Any], w
     """Return the series of all networks of some families."""
     cases = []
     for family in families:
-        settings = config["settings"] | {"share": family.get("share", config["settings"]["share"])}
+        settings = {name: family.get(name, value) for name, value in config["settings"].items()}
         cases += make_cases(family, settings, family.get("models", config["models"]))
     return make_all(cases, workers)
 
@@ -67,19 +71,23 @@ def describe_poison(trained: Sequence[Series]) -> dict[str, float]:
     }
 
 
-def compare(development: Sequence[Series], held_out: Sequence[Series], config: dict[str, Any]) -> list[dict[str, Any]]:
+def compare(
+    development: Sequence[Series], held_out: Sequence[Series], config: dict[str, Any], workers: int | None = None
+) -> list[dict[str, Any]]:
     """Return one line for each measure and kind of threshold: factor frozen, then applied to what was held out."""
-    lines = []
-    for kind, ways_back in KINDS:
-        for measure in MEASURES:
-            variant = Variant(measure, kind, ways_back)
-            factor, seen = freeze_factor(development, variant, config["grids"][kind], config["mostFalse"])
-            figures = summarise([judge(series, variant, factor) for series in held_out])
-            lines.append(
-                {**variant._asdict(), "factor": factor, "developmentF1": seen["f1"], **figures,
-                 "paper": config["paper"][measure]}
-            )  # fmt: skip
-    return lines
+    variants = [Variant(measure, kind, ways_back) for kind, ways_back in KINDS for measure in MEASURES]
+    compare_one = partial(_compare_one, development, held_out, config)
+    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
+        return list(pool.map(compare_one, variants))
+
+
+def _compare_one(
+    development: Sequence[Series], held_out: Sequence[Series], config: dict[str, Any], variant: Variant
+) -> dict[str, Any]:
+    factor, seen = freeze_factor(development, variant, config["grids"][variant.kind], config["mostFalse"])
+    figures = summarise([judge(series, variant, factor) for series in held_out])
+    paper = config["paper"][variant.measure]
+    return {**variant._asdict(), "factor": factor, "developmentF1": seen["f1"], **figures, "paper": paper}
 
 
 def split(trained: Sequence[Series], factor: float) -> dict[str, Any]:
@@ -102,7 +110,8 @@ def run(config: dict[str, Any], workers: int | None = None) -> dict[str, Any]:
     _say(f"{len(development)} development networks trained", started)
     held_out = train_families(config["heldOut"], config, workers)
     _say(f"{len(held_out)} held-out networks trained", started)
-    table = compare(development, held_out, config)
+    table = compare(development, held_out, config, workers)
+    _say("factors frozen", started)
     default = summarise([judge(series, DEFAULT, factor) for series in held_out])
     harder = train_families(config["harder"], config, workers) if config["harder"] else []
     clean = [series.case for series in held_out if series.case.scenario == CLEAN]

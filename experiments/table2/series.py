@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from assay.verification.weight_analysis.concentration import measure_spreads
 from assay.verification.weight_analysis.detection import Detection, detect
 from assay.verification.weight_analysis.measures import MEASURES, compute_measures
 from assay.verification.weight_analysis.pairs import compare_pair, compute_total
-from assay.verification.weight_analysis.returns import compute_cosine
+from assay.verification.weight_analysis.returns import Ways
 from assay.verification.weight_analysis.sources import ArraySource
 from assay.verification.weight_analysis.thresholds import Threshold
 from experiments.table2.data import Task, load_task
@@ -31,6 +32,7 @@ class Series(NamedTuple):
     Attributes:
         case: what was trained.
         values: by measure, one for each interval.
+        spreads: of the changes of each matrix, see `measure_spreads`.
         distances: L2 between any two states, shape (intervals + 1, intervals + 1).
         accuracy: after the last interval, on clean test data.
         success: of the backdoor after each interval.
@@ -38,6 +40,7 @@ class Series(NamedTuple):
 
     case: Case
     values: dict[str, list[float]]
+    spreads: list[list[float]]
     distances: list[list[float]]
     accuracy: float
     success: list[float]
@@ -57,11 +60,15 @@ def make_series(case: Case) -> Series:
     trained = train(_load(case.data), case.recipe, case.poisoned)
     values: dict[str, list[float]] = {measure: [] for measure in MEASURES}
     sources = [ArraySource(f"state {number}", dict(state)) for number, state in enumerate(trained.states)]
-    for earlier, later in pairwise(sources):
-        found = compute_measures(compute_total(compare_pair(earlier, later, threads=1)))
+    sums = [compare_pair(earlier, later, threads=1) for earlier, later in pairwise(sources)]
+    for pair in sums:
+        found = compute_measures(compute_total(pair))
         for measure in MEASURES:
             values[measure].append(found.get(measure) or 0.0)
-    return Series(case, values, _measure_distances(trained.states), trained.accuracy[-1], trained.success)
+    matrices = [name for name, tensor in trained.states[0].items() if tensor.ndim > 1]
+    spreads = measure_spreads(sums, matrices).tolist()
+    distances = _measure_distances(trained.states)
+    return Series(case, values, spreads, distances, trained.accuracy[-1], trained.success)
 
 
 @cache
@@ -84,15 +91,10 @@ def make_all(cases: Iterable[Case], workers: int | None = None) -> list[Series]:
 
 def find(series: Series, variant: Variant, factor: float) -> Detection:
     """Return what the product's detection finds."""
-    distances = series.distances
-
-    def get_cosine(cause: int, later: int) -> float:
-        steps = distances[cause][later], distances[later][later + 1], distances[cause][later + 1]
-        return compute_cosine(*steps)
-
     values = series.values[variant.measure]
     lengths = [series.case.recipe.steps] * len(values)
-    return detect(values, lengths, Threshold(variant.kind, factor), get_cosine if variant.ways_back else None)
+    ways = Ways(lambda earlier, later: series.distances[earlier][later]) if variant.ways_back else None
+    return detect(values, lengths, Threshold(variant.kind, factor), ways, np.array(series.spreads))
 
 
 def rank(found: Detection) -> list[float]:

@@ -16,7 +16,8 @@ from assay.verification.weight_analysis.detection import Detection, detect, find
 from assay.verification.weight_analysis.measures import DEFAULT_MEASURE, Measures, compute_measures
 from assay.verification.weight_analysis.pairs import compare_pair, compute_total, match_tensors
 from assay.verification.weight_analysis.records import IntervalChange, LayerChange, WeightAnalysis
-from assay.verification.weight_analysis.returns import GetCosine, compute_cosine
+from assay.verification.weight_analysis.concentration import measure_spreads
+from assay.verification.weight_analysis.returns import GetDistance, Ways
 from assay.verification.weight_analysis.sources import WeightSource
 from assay.verification.weight_analysis.sums import Sums
 from assay.verification.weight_analysis.thresholds import Threshold, compute_scores
@@ -51,7 +52,7 @@ def analyse_states(
         open_state: opens the state of a step; two are open at a time.
         measure: one of `measures.MEASURES`.
         threshold: None: the default.
-        ways_back: leave intervals unflagged that only undo a flagged one (`returns`).
+        ways_back: look at directions: leave intervals unflagged that only undo a flagged one, and the like (`returns`).
         progress: is told (done, total) after each pair.
 
     Raises:
@@ -63,18 +64,20 @@ def analyse_states(
     """
     chosen = threshold or Threshold()
     Measures(0.0, 0.0, None, None).get(measure)
-    detect([1.0] * (len(steps) - 1), _get_lengths(steps), chosen, None)  # enough intervals? before hours of reading
+    detect([1.0] * (len(steps) - 1), _get_lengths(steps), chosen)  # enough intervals? before hours of reading
     sums = []
     for number in range(len(steps) - 1):
         sums.append(_compare(open_state, steps[number], steps[number + 1]))
         if progress is not None:
             progress(number + 1, len(steps) - 1)
     totals = [compute_measures(compute_total(pair)) for pair in sums]
-    get_cosine = _make_cosine(open_state, steps, [total.l2 for total in totals]) if ways_back else None
+    ways = Ways(_measure_distances(open_state, steps, [total.l2 for total in totals])) if ways_back else None
     values = [_require(total.get(measure), measure, number) for number, total in enumerate(totals)]
-    found = detect(values, _get_lengths(steps), chosen, get_cosine)
     with open_state(steps[0]) as source:
-        counts = {name: math.prod(tensor.shape) for name, tensor in match_tensors(source, source).items()}
+        tensors = match_tensors(source, source)
+    counts = {name: math.prod(tensor.shape) for name, tensor in tensors.items()}
+    matrices = [name for name, tensor in tensors.items() if len(tensor.shape) > 1]
+    found = detect(values, _get_lengths(steps), chosen, ways, measure_spreads(sums, matrices))
     return WeightAnalysis(
         subject=subject,
         measure=measure,
@@ -105,20 +108,15 @@ def _require(value: float | None, measure: str, number: int) -> float:
     return value
 
 
-def _make_cosine(open_state: OpenState, steps: Sequence[int], changes: Sequence[float]) -> GetCosine:
-    """Return what `returns.find_causes` asks; every distance between states is measured once."""
-    known: dict[tuple[int, int], float] = {(i, i + 1): change for i, change in enumerate(changes)}
+def _measure_distances(open_state: OpenState, steps: Sequence[int], changes: Sequence[float]) -> GetDistance:
+    """Return what `returns.Ways` asks; those of neighbours are known."""
 
-    def get_distance(one: int, other: int) -> float:
-        if (one, other) not in known:
-            total = compute_total(_compare(open_state, steps[one], steps[other]))
-            known[one, other] = math.sqrt(total.squares)
-        return known[one, other]
+    def get_distance(earlier: int, later: int) -> float:
+        if later == earlier + 1:
+            return changes[earlier]
+        return math.sqrt(compute_total(_compare(open_state, steps[earlier], steps[later])).squares)
 
-    def get_cosine(cause: int, later: int) -> float:
-        return compute_cosine(get_distance(cause, later), changes[later], get_distance(cause, later + 1))
-
-    return get_cosine
+    return get_distance
 
 
 def _join(steps: Sequence[int], totals: Sequence[Measures], found: Detection) -> tuple[IntervalChange, ...]:

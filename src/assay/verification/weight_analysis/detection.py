@@ -1,6 +1,6 @@
 """From a series of measures to flags: threshold, ways back, and again without what was flagged.
 
-Source: `spec/weight-analysis.md`, WGT-13 to WGT-17.
+Source: `spec/weight-analysis.md`, WGT-13 to WGT-19.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from typing import Final
 
 import msgspec
 
-from assay.verification.weight_analysis.returns import GetCosine, find_causes
-from assay.verification.weight_analysis.thresholds import MAD, WARM_UP, Threshold, compute_scores
+from assay.verification.weight_analysis.concentration import compute_emphasis
+from assay.verification.weight_analysis.returns import Ways, find_causes
+from assay.verification.weight_analysis.sums import Floats
+from assay.verification.weight_analysis.thresholds import MAD, WARM_UP, WINDOW, Threshold, compute_scores
 
 MOST_ROUNDS: Final = 5
 
@@ -54,7 +56,11 @@ def find_usual(lengths: Sequence[int]) -> list[bool]:
 
 
 def detect(
-    values: Sequence[float], lengths: Sequence[int], threshold: Threshold, get_cosine: GetCosine | None
+    values: Sequence[float],
+    lengths: Sequence[int],
+    threshold: Threshold,
+    ways: Ways | None = None,
+    spreads: Floats | None = None,
 ) -> Detection:
     """Return the flagged intervals of a series of measures.
 
@@ -62,7 +68,8 @@ def detect(
         values: the measure of each interval.
         lengths: its steps.
         threshold: kind and factor.
-        get_cosine: see `returns.find_causes`; None: every interval beyond the threshold is flagged, as in the paper.
+        ways: see `returns.find_causes`; None: every interval beyond the threshold is flagged, as in the paper.
+        spreads: see `concentration.measure_spreads`; only `MAD` asks; None: changes count alike, however concentrated.
 
     Raises:
         TooFewIntervals: see `compute_scores`.
@@ -71,12 +78,13 @@ def detect(
     usual = find_usual(lengths)
     usable = usual
     for _ in range(MOST_ROUNDS):
-        found = compute_scores(values, threshold, judged, usable)
-        if get_cosine is None:
+        emphasis = None if spreads is None else compute_emphasis(spreads, WINDOW, usable)
+        found = compute_scores(values, threshold, judged, usable, emphasis)
+        if ways is None:
             flagged = [abs(score) > threshold.factor for score in found.scores]
             undoing = [False] * len(flagged)
         else:
-            flagged, undoing = find_causes(found.scores, threshold.factor, get_cosine)
+            flagged, undoing = find_causes(found.scores, threshold.factor, ways)
         left = [u and not (f or b) for u, f, b in zip(usual, flagged, undoing, strict=True)]
         if threshold.kind != MAD or left == usable:
             break

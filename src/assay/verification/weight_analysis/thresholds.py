@@ -5,6 +5,7 @@ Source: paper 000, section V-B ("a dynamic threshold"); `spec/weight-analysis.md
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
@@ -18,7 +19,7 @@ from assay.verification.weight_analysis.trend import compute_trend, to_logarithm
 MAD, SIGMA = THRESHOLDS = ("mad", "sigma")
 """Kinds: residuals of the trend beyond median ± c·MAD (default), or values beyond mean ± c·σ (like the paper's)."""
 
-DEFAULT_FACTORS: Final = {MAD: 5.0, SIGMA: 2.0}
+DEFAULT_FACTORS: Final = {MAD: 8.0, SIGMA: 2.0}
 LEAST_INTERVALS: Final = 6
 MAX_FACTOR: Final = 100.0
 MAD_TO_SIGMA: Final = 1.4826
@@ -28,6 +29,15 @@ WINDOW: Final = 13
 WARM_UP: Final = 3
 LEAST_SCALE: Final = 0.03
 """Residuals are logarithms: a spread below 3 % is taken as 3 %."""
+
+FLOOR: Final = 2.0
+"""What a change and its trend are both raised by before they are compared upwards, in largest trends of the series.
+
+A net that has almost stopped to learn moves in bursts: many times its trend, and next to nothing beside its training.
+"""
+
+LEAST_RAISED_SCALE: Final = LEAST_SCALE / (1 + 3 * FLOOR)
+"""As `LEAST_SCALE`, of raised changes, whose logarithms vary less."""
 
 
 Flags = np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -80,7 +90,11 @@ class Scores(msgspec.Struct, frozen=True):
 
 
 def compute_scores(
-    values: Sequence[float], threshold: Threshold, judged: Sequence[bool], usable: Sequence[bool]
+    values: Sequence[float],
+    threshold: Threshold,
+    judged: Sequence[bool],
+    usable: Sequence[bool],
+    emphasis: Floats | None = None,
 ) -> Scores:
     """Return the score of each interval.
 
@@ -89,6 +103,7 @@ def compute_scores(
         threshold: its kind decides what is compared with what.
         judged: intervals that are judged; the others get the score 0.
         usable: intervals that may stand for ordinary training; only `MAD` asks.
+        emphasis: added to the logarithms of the values under `MAD`, shape (n,); see `concentration`.
 
     Raises:
         TooFewIntervals: fewer than `LEAST_INTERVALS` are judged (WGT-10).
@@ -103,7 +118,8 @@ def compute_scores(
     which = np.asarray(judged)
     if threshold.kind == SIGMA:
         return _score_values(np.asarray(values, np.float64), which, threshold.factor)
-    return _score_residuals(to_logarithms(values), which, usable, threshold.factor)
+    added = np.zeros(len(values)) if emphasis is None else emphasis
+    return _score_residuals(to_logarithms(values), added, which, usable, threshold.factor)
 
 
 def _score_values(values: Floats, judged: Flags, factor: float) -> Scores:
@@ -114,13 +130,28 @@ def _score_values(values: Floats, judged: Flags, factor: float) -> Scores:
     return Scores(expected, low, high, np.where(judged, scores, 0.0).tolist())
 
 
-def _score_residuals(logarithms: Floats, judged: Flags, usable: Sequence[bool], factor: float) -> Scores:
-    """Residuals of the trend; their median and MAD over the judged ones, all of them (WGT-13)."""
-    trend = compute_trend(logarithms, WINDOW, usable)
-    residuals = logarithms - trend
-    middle = float(np.median(residuals[judged]))
-    spread = max(MAD_TO_SIGMA * float(np.median(np.abs(residuals[judged] - middle))), LEAST_SCALE)
-    scores = (residuals - middle) / spread
+def _score_residuals(
+    logarithms: Floats, emphasis: Floats, judged: Flags, usable: Sequence[bool], factor: float
+) -> Scores:
+    """Residuals of the trend, with a floor upwards; medians and MADs over the judged ones, all of them (WGT-13)."""
+    values = logarithms + emphasis
+    trend = compute_trend(values, WINDOW, usable)
+    floor = math.log(FLOOR) + float(trend.max())
+    raised = np.logaddexp(trend, floor)
+    plain, above = values - trend, np.logaddexp(values, floor) - raised
+    middle, spread = _describe(plain[judged], LEAST_SCALE)
+    middle_above, spread_above = _describe(above[judged], LEAST_RAISED_SCALE)
+    upwards = (above - middle_above) / spread_above
+    scores = np.where(upwards > 0, upwards, np.minimum((plain - middle) / spread, 0.0))
     with np.errstate(over="ignore"):  # a bound beyond the largest number is infinite, and shown so
-        expected, low, high = (np.exp(trend + middle + c * spread).tolist() for c in (0.0, -factor, factor))
-    return Scores(expected, low, high, np.where(judged, scores, 0.0).tolist())
+        expected = np.exp(trend + middle - emphasis)
+        low = np.exp(trend + middle - factor * spread - emphasis)
+        high = np.exp(raised + middle_above + factor * spread_above - emphasis) - np.exp(floor - emphasis)
+    high = np.maximum(np.nan_to_num(high, nan=math.inf, posinf=math.inf), expected)
+    return Scores(expected.tolist(), low.tolist(), high.tolist(), np.where(judged, scores, 0.0).tolist())
+
+
+def _describe(residuals: Floats, least: float) -> tuple[float, float]:
+    """Return median and spread (1.4826 MAD, at least `least`)."""
+    middle = float(np.median(residuals))
+    return middle, max(MAD_TO_SIGMA * float(np.median(np.abs(residuals - middle))), least)
