@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from assay.verification.weight_analysis.analysis import analyse_states
 from assay.verification.weight_analysis.thresholds import Threshold
 from experiments.table2 import run as table2
-from experiments.table2.data import PATCHES, load_task
+from experiments.table2.data import KINDS, load_task
 from experiments.table2.scenarios import SCENARIOS, make_cases
 from experiments.table2.scoring import freeze_factor, judge, summarise
 from experiments.table2.series import Variant, find, make_series, rank
@@ -58,14 +58,10 @@ def test_committed_results_are_of_this_configuration():
 
 
 def test_nothing_is_held_out_twice():
-    """No family of the development is among those held out: other data, or deeper and wider networks; other seeds."""
+    """No data of the development are held out, and no seed is used twice."""
     seeds = [family["seed"] for part in ("development", "heldOut", "harder") for family in CONFIG[part]]
     assert len(set(seeds)) == len(seeds)
-    known = {family["data"]: family for family in CONFIG["development"]}
-    for family in CONFIG["heldOut"]:
-        if family["data"] in known:
-            assert family["depth"][0] > known[family["data"]]["depth"][1]
-            assert family["width"][0] > known[family["data"]]["width"][1]
+    assert not {family["data"] for family in CONFIG["development"]} & {family["data"] for family in CONFIG["heldOut"]}
 
 
 @given(st.integers(0, 1000))
@@ -84,7 +80,7 @@ def test_scenarios_are_what_they_say(seed):
         assert all(case.recipe.intervals / 5 <= number < case.recipe.intervals for number in case.poisoned)
 
 
-@pytest.mark.parametrize("name", PATCHES)
+@pytest.mark.parametrize("name", KINDS)
 def test_tasks_are_scaled_and_apart(name):
     """Inputs lie in [0, 1], the target is a class, the patch lies inside, and no test sample is trained on."""
     task = load_task(name)
@@ -124,7 +120,7 @@ def test_the_detector_is_the_products(poisoned):
 def test_figures_by_hand(poisoned):
     """Counts, precision, recall, F1 and false flags of one network; suspicion ranks the poisoned intervals first."""
     variant = Variant("absolute", "mad", ways_back=True)
-    outcome = judge(poisoned, variant, 5.0)
+    outcome = judge(poisoned, variant, 8.0)
     assert (outcome.hits, outcome.false_flags, outcome.misses, outcome.clean) == (3, 0, 0, 21)
     figures = summarise([outcome, outcome._replace(hits=1, misses=2, false_flags=1)], intervals=False)
     assert figures["precision"] == round(4 / 5, 4)
@@ -132,13 +128,13 @@ def test_figures_by_hand(poisoned):
     assert figures["f1"] == round(8 / 11, 4)
     assert figures["falseFlags"] == round(1 / 42, 4)
     assert figures["auprc"] == 1.0
-    suspicions = rank(find(poisoned, variant, 5.0))
+    suspicions = rank(find(poisoned, variant, 8.0))
     assert min(suspicions[14:17]) > max(suspicions[:14] + suspicions[17:])
 
 
 def test_the_frozen_factor_is_the_best_allowed(poisoned):
     """The best F1 within the allowed false flags wins; if nothing is allowed, the quietest."""
     variant = Variant("absolute", "mad", ways_back=True)
-    factor, figures = freeze_factor([poisoned], variant, [0.1, 5.0, 90.0], 0.01)
-    assert (factor, figures["f1"]) == (5.0, 1.0)
+    factor, figures = freeze_factor([poisoned], variant, [0.1, 8.0, 90.0], 0.01)
+    assert (factor, figures["f1"]) == (8.0, 1.0)
     assert freeze_factor([poisoned], variant, [0.05, 0.1], -1.0)[0] in {0.05, 0.1}

@@ -12,11 +12,11 @@ from itertools import pairwise
 from typing import ClassVar
 
 from assay.errors import Unproven
+from assay.verification.weight_analysis.concentration import measure_spreads
 from assay.verification.weight_analysis.detection import Detection, detect, find_judged, find_usual
 from assay.verification.weight_analysis.measures import DEFAULT_MEASURE, Measures, compute_measures
 from assay.verification.weight_analysis.pairs import compare_pair, compute_total, match_tensors
 from assay.verification.weight_analysis.records import IntervalChange, LayerChange, WeightAnalysis
-from assay.verification.weight_analysis.concentration import measure_spreads
 from assay.verification.weight_analysis.returns import GetDistance, Ways
 from assay.verification.weight_analysis.sources import WeightSource
 from assay.verification.weight_analysis.sums import Sums

@@ -37,7 +37,7 @@ REPEAT_SHARE: Final = 0.15
 """Part of the factor from which a repetition is flagged."""
 
 GetDistance = Callable[[int, int], float]
-"""(earlier state, later state) -> L2 distance; state i lies before interval i. Each one costs a pass over the weights."""
+"""(earlier state, later state) -> L2 distance; state i lies before interval i. Each costs a pass over the weights."""
 
 
 class Ways:
