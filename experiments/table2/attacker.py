@@ -8,6 +8,7 @@ that there is no clean training to compare with.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 from experiments.table2.scenarios import Case
@@ -27,7 +28,7 @@ def plan(case: Case, strategy: str, share: float) -> Case:
 
 
 def attack(
-    cases: Sequence[Case], shares: Sequence[float], variant: Variant, factor: float, workers: int | None = None
+    cases: Sequence[Case], shares: Sequence[float], variant: Variant, factor: float, pool: Executor
 ) -> list[dict[str, Any]]:
     """Return for each strategy what the strongest unseen attack reached, beside the strongest attack.
 
@@ -36,10 +37,10 @@ def attack(
         shares: of poisoned samples that the attacker tries, the largest first.
         variant: the detector.
         factor: its factor.
-        workers: processes.
+        pool: trains.
     """
     wishes = [(number, s, x) for number in range(len(cases)) for s in STRATEGIES for x in shares]
-    trained = dict(zip(wishes, make_all([plan(cases[n], s, x) for n, s, x in wishes], workers), strict=True))
+    trained = dict(zip(wishes, make_all([plan(cases[n], s, x) for n, s, x in wishes], pool), strict=True))
     lines = []
     for strategy in STRATEGIES:
         recalls, successes, chosen, unseen = [], [], [], 0

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -44,13 +44,13 @@ def read_config(*, tiny: bool) -> dict[str, Any]:
     return config | config["tiny"] if tiny else config
 
 
-def train_families(families: Sequence[dict[str, Any]], config: dict[str, Any], workers: int | None) -> list[Series]:
+def train_families(families: Sequence[dict[str, Any]], config: dict[str, Any], pool: Executor) -> list[Series]:
     """Return the series of all networks of some families."""
     cases = []
     for family in families:
         settings = {name: family.get(name, value) for name, value in config["settings"].items()}
         cases += make_cases(family, settings, family.get("models", config["models"]))
-    return make_all(cases, workers)
+    return make_all(cases, pool)
 
 
 def describe_poison(trained: Sequence[Series]) -> dict[str, float]:
@@ -72,13 +72,12 @@ def describe_poison(trained: Sequence[Series]) -> dict[str, float]:
 
 
 def compare(
-    development: Sequence[Series], held_out: Sequence[Series], config: dict[str, Any], workers: int | None = None
+    development: Sequence[Series], held_out: Sequence[Series], config: dict[str, Any], pool: Executor
 ) -> list[dict[str, Any]]:
     """Return one line for each measure and kind of threshold: factor frozen, then applied to what was held out."""
     variants = [Variant(measure, kind, ways_back) for kind, ways_back in KINDS for measure in MEASURES]
     compare_one = partial(_compare_one, development, held_out, config)
-    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
-        return list(pool.map(compare_one, variants))
+    return list(pool.map(compare_one, variants))
 
 
 def _compare_one(
@@ -103,20 +102,31 @@ def split(trained: Sequence[Series], factor: float) -> dict[str, Any]:
 
 
 def run(config: dict[str, Any], workers: int | None = None) -> dict[str, Any]:
-    """Return everything that the experiment found."""
+    """Return everything that the experiment found.
+
+    Args:
+        config: see `read_config`.
+        workers: processes that train; None: one per core.
+    """
+    # fresh processes: a fork of one that has threads, as PyTorch's does, is not safe
+    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
+        return _run(config, pool)
+
+
+def _run(config: dict[str, Any], pool: Executor) -> dict[str, Any]:
     started = time.perf_counter()
     factor = DEFAULT_FACTORS[MAD]
-    development = train_families(config["development"], config, workers)
+    development = train_families(config["development"], config, pool)
     _say(f"{len(development)} development networks trained", started)
-    held_out = train_families(config["heldOut"], config, workers)
+    held_out = train_families(config["heldOut"], config, pool)
     _say(f"{len(held_out)} held-out networks trained", started)
-    table = compare(development, held_out, config, workers)
+    table = compare(development, held_out, config, pool)
     _say("factors frozen", started)
     default = summarise([judge(series, DEFAULT, factor) for series in held_out])
-    harder = train_families(config["harder"], config, workers) if config["harder"] else []
+    harder = train_families(config["harder"], config, pool) if config["harder"] else []
     clean = [series.case for series in held_out if series.case.scenario == CLEAN]
     victims = clean[:: max(1, len(clean) // config["attacked"])][: config["attacked"]]
-    attacked = attack(victims, config["shares"], DEFAULT, factor, workers)
+    attacked = attack(victims, config["shares"], DEFAULT, factor, pool)
     _say("attacks trained", started)
     bars = config["bars"]
     return {

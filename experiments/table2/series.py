@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor
 from functools import cache
 from itertools import pairwise
-from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
@@ -82,11 +80,9 @@ def _measure_distances(states: Sequence[Weights]) -> list[list[float]]:
     return distances
 
 
-def make_all(cases: Iterable[Case], workers: int | None = None) -> list[Series]:
-    """Return the series of all cases, in their order, trained by several processes."""
-    # fresh processes: a fork of one that has threads, as PyTorch's does, is not safe
-    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
-        return list(pool.map(make_series, cases, chunksize=4))
+def make_all(cases: Iterable[Case], pool: Executor) -> list[Series]:
+    """Return the series of all cases, in their order."""
+    return list(pool.map(make_series, cases, chunksize=4))
 
 
 def find(series: Series, variant: Variant, factor: float) -> Detection:
