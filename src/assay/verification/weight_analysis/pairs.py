@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from queue import Empty, SimpleQueue
 from typing import ClassVar, Final, NamedTuple
 
 from assay.errors import Unproven, UsageError
@@ -34,6 +35,8 @@ CHUNK: Final = 256 * BLOCK
 
 
 MOST_THREADS: Final = 4
+LEAST_CHUNKS: Final = 8
+"""Each further thread needs as many chunks to be worth its start."""
 
 
 class WeightsMismatch(UsageError):
@@ -78,17 +81,43 @@ def compare_pair(
         for size in [DTYPES[tensor.dtype] * math.prod(tensor.shape)]
         for offset in range(0, size, CHUNK)
     ]
-    count = min(threads or os.cpu_count() or 1, MOST_THREADS, max(len(chunks), 1))
+    count = min(threads or os.cpu_count() or 1, MOST_THREADS, len(chunks) // LEAST_CHUNKS + 1)
     reader = _Reader((earlier, later), kernel, min(CHUNK, max((chunk.nbytes for chunk in chunks), default=0)))
-    with ThreadPoolExecutor(count) if count > 1 else nullcontext() as pool:
-        found = pool.map(reader.sum_chunk, chunks) if pool else map(reader.sum_chunk, chunks)
-        blocks: dict[str, list[Floats]] = {name: [] for name in tensors}
-        for chunk, part in zip(chunks, found, strict=True):
-            blocks[chunk.name].append(part)
+    blocks: dict[str, list[Floats]] = {name: [] for name in tensors}
+    for chunk, part in zip(chunks, _sum_chunks(chunks, reader, count), strict=True):
+        blocks[chunk.name].append(part)
     sums = {name: add_blocks(parts) for name, parts in blocks.items()}
     for name, total in sums.items():
         _check_finite(name, total, earlier, later)
     return sums
+
+
+def _sum_chunks(chunks: Sequence[_Chunk], reader: _Reader, threads: int) -> list[Floats]:
+    """Return the sums over the blocks of each chunk, in their order; the calling thread is one of the threads."""
+    found: dict[int, Floats] = {}
+    left: SimpleQueue[int] = SimpleQueue()
+    for number in range(len(chunks)):
+        left.put(number)
+
+    def work() -> None:
+        try:
+            while True:
+                number = left.get_nowait()
+                found[number] = reader.sum_chunk(chunks[number])
+        except Empty:
+            return
+        except BaseException:
+            with suppress(Empty):  # the others need not go on
+                while True:
+                    left.get_nowait()
+            raise
+
+    with ThreadPoolExecutor(threads - 1) if threads > 1 else nullcontext() as pool:
+        others = [pool.submit(work) for _ in range(threads - 1)] if pool else []
+        work()
+    for other in others:
+        other.result()
+    return [found[number] for number in range(len(chunks))]
 
 
 def compute_total(sums: Mapping[str, Sums]) -> Sums:
