@@ -178,6 +178,11 @@ for epoch in range(2):  #! restarted-epochs
         earlier="scheduler.step() if run.step_number else None",
         step_mark="  #! resume.differs",
     ),
+    "a seed that is drawn": "import random\n" + _HEAD + """
+seed = random.randint(1, 10000)  #! unseeded-python
+random.seed(seed)
+torch.manual_seed(seed)
+""" + _DATA + _MODEL + "loader = DataLoader(TensorDataset(inputs, labels), batch_size=8, shuffle=True)\n" + _LOOP,
     "LBFGS and a compiled model": _HEAD + "torch.manual_seed(0)\n" + _DATA + """
 net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
 fast = torch.compile(net, backend="eager")  #! refused-part

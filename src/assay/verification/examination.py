@@ -251,7 +251,10 @@ class _Plain:
         one, other = reports
         self.first = one
         if not one.digests or not other.digests:
-            raise TrialFailed("the script took no step of an optimizer", next_step="name the script that trains")
+            raise TrialFailed(
+                "the script took no step of an optimizer",
+                next_step="name the script that trains; weights that it changes by hand are not seen, torch.optim is",
+            )
         differing = [
             step for step, pair in enumerate(zip(one.digests, other.digests, strict=False), 1) if pair[0] != pair[1]
         ]

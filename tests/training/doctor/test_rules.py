@@ -28,6 +28,8 @@ def test_clean_scripts_raise_no_alarm(name, tmp_path):
 
 
 ONE_LINE = {
+    "import random, torch\nseed = random.randint(1, 9)\nrandom.seed(seed)\ntorch.manual_seed(seed)": "unseeded-python",
+    "import torch\nx = torch.rand(3)\ntorch.manual_seed(0)": "unseeded-torch",
     "import numpy as np\nx = np.random.default_rng()": "seed-missing",
     "import random\nrandom.seed()\nx = random.random()": "seed-missing",
     "from torch import seed\nseed()": "seed-from-system",
@@ -52,6 +54,8 @@ def test_single_rules(text, tmp_path):
 
 
 HARMLESS = (
+    "import random, sys\nseed = int(sys.argv[1])\nif seed == 0:\n    seed = random.randint(1, 9)\nrandom.seed(seed)",
+    "import torch\ndef draw():\n    return torch.rand(3)\ntorch.manual_seed(0)\nx = draw()",
     "import numpy as np\nrng = np.random.default_rng(0)\nx = rng.random()",
     "import random\nr = random.Random(3)\nx = r.random()",
     "import torch\ntorch.manual_seed(0)\nx = torch.rand(3)",

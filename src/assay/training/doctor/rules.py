@@ -6,7 +6,7 @@ A rule fires only on what it can name with a line and a cure. A clean script giv
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from assay.training.doctor.blockers import REPLAYABLE, REPRODUCIBLE, RESUME_SAFE, Blocker, sort_blockers
@@ -46,7 +46,7 @@ def _make(script: Script, goal: str, code: str, line: int, reason: str, cure: st
 
 
 def find_unseeded(script: Script) -> list[Blocker]:
-    """Draws of a generator that the script never seeds."""
+    """Draws of a generator that the script never seeds, or that it seeds later."""
     found = []
     sources = (
         ("torch", _SEEDING, _list_torch_draws(script), "torch.manual_seed(0) before the model is made"),
@@ -55,10 +55,22 @@ def find_unseeded(script: Script) -> list[Blocker]:
     )
     helpers = any("seed" in call.name.rpartition(".")[2] for call in script.calls if "." not in call.name)
     for name, seeds, draws, cure in sources:
-        if draws and not script.find(*seeds) and not helpers:
-            reason = f"draws from {name}'s generator, which the script does not seed"
-            found.append(_make(script, REPRODUCIBLE, f"unseeded-{name.lower()}", draws[0].line, reason, cure))
+        if helpers:
+            continue
+        seedings = script.find(*seeds)
+        early = [draw for draw in draws if not seedings or _comes_before(script, draw, seedings)]
+        if early:
+            how = "before it seeds it" if seedings else "which the script does not seed"
+            reason = f"draws from {name}'s generator, {how}"
+            found.append(_make(script, REPRODUCIBLE, f"unseeded-{name.lower()}", early[0].line, reason, cure))
     return found
+
+
+def _comes_before(script: Script, draw: Call, seedings: Sequence[Call]) -> bool:
+    """Return whether a draw certainly comes first: in the function of all seedings, above them, on no condition."""
+    if any(seeding.function is not draw.function or seeding.line <= draw.line for seeding in seedings):
+        return False
+    return not any(isinstance(node, (ast.If, ast.IfExp, ast.Lambda)) for node in script.iterate_above(draw.node))
 
 
 def _list_torch_draws(script: Script) -> list[Call]:
