@@ -1,5 +1,6 @@
 """Certificates with the evidence of a ledger: written from a node, verified offline against an anchor alone."""
 
+import random
 from fractions import Fraction
 
 import msgspec
@@ -27,7 +28,7 @@ from assay.training.pytorch.backend import TorchBackend
 from assay.training.recorded import RecordedRun
 from assay.verification.certify import export_model, read_final
 from assay.verification.forgery import forge, interpolate
-from tests.client.network import await_final, running_network, submit
+from tests.client.network import Gated, await_facts, await_final, running_network, submit
 from tests.node.running import ALICE
 from tests.verification import runs
 
@@ -46,10 +47,14 @@ def judged(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASSAY_HOME", str(folder / "home"))
         forge(path, false, TorchBackend(opened.start.aliases), edit=interpolate(first, last, 1.01), skip=skipped)
-    with running_network(folder) as node:
+    gated = Gated()
+    with running_network(folder, judges=dict.fromkeys(range(5), gated)) as node:
         good, bad = submit(node, path), submit(node, false)
-        with node.connect() as client, pytest.raises((NotFinal, AssayError)):
-            certify_submission(client, good, ISSUER, max_bytes=1 << 30)
+        with node.connect() as client:
+            await_facts(client, good, lambda status: status.draw)
+            with pytest.raises(NotFinal):
+                certify_submission(client, good, ISSUER, max_bytes=1 << 30)
+        gated.gate.set()
         facts = [await_final(node, identity) for identity in (good, bad)]
         with node.connect() as client:
             made = [certify_submission(client, identity, ISSUER, max_bytes=1 << 30) for identity in (good, bad)]
@@ -172,8 +177,6 @@ def test_findings_that_nobody_made_are_seen(judged, policy):
 
 def test_every_byte_of_the_evidence_is_bound(judged, policy, rounds):
     """Seeded changes of the certificate: refused, never accepted, and never read as a refutation."""
-    import random
-
     rng = random.Random(7)
     data = judged["good"]
     for _ in range(rounds(300, 10_000)):

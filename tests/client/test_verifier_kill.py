@@ -32,7 +32,7 @@ def test_kills_at_any_moment_cost_nothing_but_time(tmp_path, rounds):
     """Killed after random times in every phase of submissions: no second answer, no broken reveal, and it is paid."""
     rng, account, kills, paid = random.Random(3), get_public_key(SEEDS[0]), 0, 0
     runs.record_apart(tmp_path / "run", ASSAY_HOME=str(tmp_path / "recorder"))
-    with running_network(tmp_path, absent=(0,), blocks=rounds(20_000, 200_000)) as node:
+    with running_network(tmp_path, absent=(0,), blocks=rounds(50_000, 200_000)) as node:
         add_anchor("test", node.genesis)
         command = [sys.executable, "-c", PROCESS, node.url, SEEDS[0].hex(), str(tmp_path / "killed")]
         while kills < rounds(10, 100):

@@ -19,8 +19,8 @@ PURE_IMPORTS = {
 }  # fmt: skip
 """What `protocol` may import: nothing that reads a clock, a file, the network, the environment or chance."""
 
-PURE_NAMES = {"math.comb", "math.gcd", "math.isqrt", "math.lcm", "math.perm", "math.prod"}
-"""The part of `math` that maps integers to integers."""
+PURE_NAMES = {"math.comb", "math.gcd", "math.isqrt", "math.lcm", "math.perm", "math.prod", "threading.Lock"}
+"""The part of `math` that maps integers to integers; and what lets threads build decoders one after the other."""
 
 IMPURE_CALLS = {"breakpoint", "eval", "exec", "float", "globals", "hash", "id", "input", "open", "print", "__import__"}
 """`hash` and `id` differ from process to process."""
@@ -154,6 +154,17 @@ def find_unsafe(tree: ast.AST, allowed: frozenset[str] = frozenset()) -> list[st
                 found.append(f"{node.lineno}: calls {called}()")
             if any(k.arg == "allow_pickle" and ast.unparse(k.value) != "False" for k in node.keywords):
                 found.append(f"{node.lineno}: allows pickle")
+    return found
+
+
+def find_decoders(tree: ast.AST) -> list[str]:
+    """Return decoders of msgspec that are built on the spot: two threads that do so can crash the process."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("msgspec.json.", "msgspec.msgpack.")):
+            called = ast.unparse(node.func).split(".")[-1]
+            if called == "Decoder" or (called == "decode" and any(k.arg == "type" for k in node.keywords)):
+                found.append(f"{node.lineno}: builds a decoder")
     return found
 
 

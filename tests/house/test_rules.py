@@ -80,6 +80,12 @@ def test_nothing_unpickles_or_runs_text():
     assert collect(find, rules.get_files()) == []
 
 
+def test_decoders_are_built_in_one_place():
+    """Only `protocol/decoders.py` builds decoders, under its lock."""
+    files = [path for path in rules.get_files() if path.name != "decoders.py"]
+    assert collect(lambda path: rules.find_decoders(rules.parse(path)), files) == []
+
+
 def test_no_test_is_skipped():
     """A test runs or does not exist."""
     assert collect(lambda path: rules.find_skips(rules.parse(path)), rules.get_files(rules.ROOT / "tests")) == []
@@ -104,6 +110,8 @@ PLANTED = {
     "torch.load": (rules.find_unsafe, "torch.load(path)"),
     "arrays of objects": (rules.find_unsafe, "np.load(path, allow_pickle=True)"),
     "exec": (rules.find_unsafe, "exec(text)"),
+    "a decoder": (rules.find_decoders, "msgspec.msgpack.Decoder(kind)"),
+    "a decoder for one use": (rules.find_decoders, "msgspec.json.decode(data, type=Kind)"),
     "a long body": (
         lambda tree: rules.find_long_bodies(tree, 2),
         "def f():\n    'doc'\n    a = 1\n    b = 2\n    c = 3",
@@ -120,6 +128,7 @@ HARMLESS = {
     "a name that is a set elsewhere": (rules.find_impurity, "def f():\n    s = {1}\ndef g(s):\n    for x in s: h(x)"),
     "membership": (rules.find_impurity, "z = [x for x in y if x in {1, 2}]"),
     "bits of a float": (rules.find_impurity, "def float_to_bits(v):\n    return float(v) / 1.0"),
+    "JSON without a class": (rules.find_decoders, "msgspec.json.decode(data)"),
     "a compiled pattern": (rules.find_unsafe, "re.compile('x')"),
     "evaluation mode": (rules.find_unsafe, "net.eval()"),
     "a docstring": (lambda tree: rules.find_long_bodies(tree, 1), "def f():\n    '''a\n    b\n    '''\n    return 1"),

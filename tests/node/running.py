@@ -1,5 +1,9 @@
-"""A real node for tests: real SQLite, a real server on the loopback, in a thread of this process."""
+"""A real node for tests: real SQLite, a real server on the loopback, in a thread of this process or in another one."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +16,13 @@ from assay.node.api.limits import Limits
 from assay.node.core import NodeCore, NodeSettings
 from assay.node.founding import GENESIS, Founding, found_ledger
 from assay.node.server import NodeServer
+from assay.node.service import LOG
 from assay.protocol.blocks import Genesis
 from assay.protocol.params import DEFAULT_PARAMETERS
 from assay.protocol.signatures import get_public_key
 
 OPERATOR = b"o" * 32
+ROOT = Path(__file__).parents[2]
 ALICE, BOB, CAROL = (name * 32 for name in (b"a", b"b", b"c"))
 FUNDS = {get_public_key(seed): 1_000_000 for seed in (ALICE, BOB)}
 
@@ -91,4 +97,59 @@ def running_node(
         raise failures[0]
 
 
-__all__ = ["ALICE", "BOB", "CAROL", "FUNDS", "GENESIS", "OPERATOR", "RunningNode", "found_node", "running_node"]
+class NodeProcess:
+    """A node in a process of its own, on a folder with a founded ledger, without a bound on the rate of requests.
+
+    `port`: 0: any free one; a node that takes the place of a killed one is given its port.
+    """
+
+    def __init__(self, folder, genesis, *, interval_ms=3, port=0):
+        self.folder, self.genesis = folder, genesis
+        code = (
+            "import sys; from pathlib import Path; from assay.node.api.limits import Limits;"
+            "from assay.node.core import NodeSettings; from assay.node.service import run_service;"
+            "path, interval, port = Path(sys.argv[1]), int(sys.argv[3]), int(sys.argv[4]);"
+            "limits = Limits(requests_per_second=0);"
+            "settings = NodeSettings(path, interval_ms=interval, port=port, limits=limits);"
+            "run_service(settings, bytes.fromhex(sys.argv[2]), lambda address: print(address.url, flush=True))"
+        )
+        with (folder / LOG).open("ab") as log:
+            self.child = subprocess.Popen(
+                [sys.executable, "-c", code, str(folder), OPERATOR.hex(), str(interval_ms), str(port)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+            )
+        self.url = self.child.stdout.readline().strip()
+
+    @property
+    def port(self):
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])
+
+    def connect(self, **settings):
+        """Return a client that is anchored in the node's genesis."""
+        return NodeClient(self.url, self.genesis, **settings)
+
+    def end(self, number=signal.SIGKILL):
+        """Send a signal and wait for the end; return the exit code."""
+        self.child.send_signal(number)
+        code = self.child.wait()
+        self.child.stdout.close()
+        return code
+
+
+__all__ = [
+    "ALICE",
+    "BOB",
+    "CAROL",
+    "FUNDS",
+    "GENESIS",
+    "OPERATOR",
+    "NodeProcess",
+    "RunningNode",
+    "found_node",
+    "running_node",
+]

@@ -1,12 +1,8 @@
 """A node is killed at random moments; what it answered as committed is there, and the next one goes on."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -17,39 +13,9 @@ from assay.node.address import CHAIN, read_address
 from assay.node.chain_store import ChainStore
 from assay.protocol.blocks import compute_chain_id
 from assay.protocol.signatures import get_public_key
-from tests.node.running import ALICE, BOB, OPERATOR, found_node
+from tests.node.running import ALICE, BOB, NodeProcess, found_node
 
-ROOT = Path(__file__).parents[2]
 TO = get_public_key(BOB)
-
-
-class NodeProcess:
-    """A node in a process of its own."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        code = (
-            "import sys; from pathlib import Path; from assay.node.core import NodeSettings;"
-            "from assay.node.service import run_service;"
-            "run_service(NodeSettings(Path(sys.argv[1]), interval_ms=3, port=0), bytes.fromhex(sys.argv[2]),"
-            " lambda address: print(address.url, flush=True))"
-        )
-        self.child = subprocess.Popen(
-            [sys.executable, "-c", code, str(folder), OPERATOR.hex()],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-        )
-        self.url = self.child.stdout.readline().strip()
-
-    def end(self, number):
-        """Send a signal and wait for the end; return the exit code."""
-        self.child.send_signal(number)
-        code = self.child.wait()
-        self.child.stdout.close()
-        return code
 
 
 def pay_until_killed(url, genesis, nonce, promised):
@@ -76,9 +42,9 @@ def test_a_killed_node_loses_nothing_that_it_answered(tmp_path, rounds):
     genesis = found_node(folder, blocks=200_000)
     promised, nonce = {}, 0
     for seed in range(rounds(10, 100)):
-        node = NodeProcess(folder)
+        node = NodeProcess(folder, genesis)
         known = dict(promised)
-        with NodeClient(node.url, genesis) as client:
+        with node.connect() as client:
             account = client.get_account(get_public_key(ALICE)).value
             assert account.nonce >= nonce
             assert client.get_account(TO).value.balance == 1_000_000 + account.nonce
@@ -92,7 +58,7 @@ def test_a_killed_node_loses_nothing_that_it_answered(tmp_path, rounds):
         while len(promised) < wanted and payer.is_alive():
             payer.join(0.001)
         threading.Event().wait(random.Random(seed).random() * 0.02)
-        assert node.end(signal.SIGKILL) == -signal.SIGKILL
+        assert node.end() == -signal.SIGKILL
         payer.join()
         nonce = max(promised, default=-1) + 1
     assert len(promised) >= rounds(10, 100)
@@ -103,9 +69,9 @@ def test_a_node_that_is_asked_to_end_ends_in_order(tmp_path):
     """SIGTERM: exit code 0, the address is gone, the lock is free, and every proven transfer is there."""
     folder = tmp_path / "node"
     genesis = found_node(folder)
-    node = NodeProcess(folder)
+    node = NodeProcess(folder, genesis)
     assert read_address(folder).url == node.url
-    with NodeClient(node.url, genesis) as client:
+    with node.connect() as client:
         built = build_transfer(Payer(ALICE, compute_chain_id(genesis), 0, 1), TO, 1)
         client.submit(built.data)
         height = client.wait(built.id).height

@@ -10,12 +10,13 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import rfc8785
 
 from assay.certificate.rejections import MalformedCertificate
+from assay.protocol.decoders import get_json_decoder
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_SIGNATURES = 64
@@ -23,7 +24,6 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 _HEX32 = re.compile("[0-9a-f]{64}")
 DocumentT = TypeVar("DocumentT")
-_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,11 +68,8 @@ def decode_json(data: bytes, kind: type[DocumentT]) -> DocumentT:
     """
     if len(data) > MAX_BYTES:
         raise MalformedCertificate("too large", expected=f"at most {MAX_BYTES} bytes", actual=len(data))
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        value: DocumentT = decoder.decode(data)
+        value = get_json_decoder(kind).decode(data)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise MalformedCertificate(f"bytes do not decode as {kind.__name__}", actual=str(error)) from None
     if encode_json(value) != data:

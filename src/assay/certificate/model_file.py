@@ -18,6 +18,7 @@ import msgspec
 from blake3 import blake3
 
 from assay.errors import MalformedEvidence
+from assay.protocol.decoders import get_json_decoder
 from assay.protocol.evidence.fields import verify_name
 from assay.protocol.evidence.model_state import (
     BUFFER,
@@ -87,7 +88,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     data_offsets: tuple[int, int]
 
 
-_decoder = msgspec.json.Decoder(dict[str, _Entry])
+_decoder = get_json_decoder(dict[str, _Entry])
 
 
 def compute_nbytes(spec: TensorSpec) -> int:

@@ -16,6 +16,7 @@ import msgspec
 from assay.certificate.dsse import decode_base64, decode_json, encode_base64
 from assay.certificate.json_forms import Chance, Json, LedgerClaim
 from assay.certificate.rejections import MalformedCertificate, NewerFormat
+from assay.protocol.decoders import get_json_decoder
 from assay.protocol.encoding import Record, RecordT, bits_to_float, decode, encode
 from assay.protocol.evidence.plan import Metric
 
@@ -269,7 +270,7 @@ def decode_statement(payload: bytes) -> Statement:
         MalformedCertificate: anything else that is not the one canonical form.
     """
     try:
-        family, _, version = msgspec.json.decode(payload, type=_AnyStatement).predicate_type.rpartition(":")
+        family, _, version = get_json_decoder(_AnyStatement).decode(payload).predicate_type.rpartition(":")
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise MalformedCertificate("the payload is no Statement", actual=str(error)) from None
     if family + ":" != PREDICATE_FAMILY or not version.isdecimal() or str(int(version[:18])) != version:

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from assay.errors import NetworkError, UsageError
+from assay.protocol.decoders import get_json_decoder
 
 MAX_ANSWER: Final = 48 * 1024 * 1024
 _BINARY: Final = "application/octet-stream"
@@ -140,7 +141,7 @@ class Transport:
             AnswerRefused: they are not in the form of `kind`.
         """
         try:
-            return msgspec.json.decode(data, type=kind)
+            return get_json_decoder(kind).decode(data)
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:
             raise AnswerRefused("the node's answer is not in its form", actual=str(error)[:200]) from None
 
@@ -177,7 +178,7 @@ def _split_lines(parts: Iterator[bytes]) -> Iterator[bytes]:
 def _read_problem(status: int, body: bytes) -> NetworkError | RefusedByNode:
     """Return the error that a problem of RFC 9457 stands for."""
     try:
-        problem = msgspec.json.decode(body[:100_000], type=_Problem)
+        problem = get_json_decoder(_Problem).decode(body[:100_000])
     except (msgspec.MsgspecError, RecursionError, ValueError):
         problem = _Problem()
     if status in {429, 503} and problem.code in {"api.rate", "api.concurrency", "node.nothing-committed"}:

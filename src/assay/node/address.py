@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from assay.errors import StorageError
+from assay.protocol.decoders import get_json_decoder
 from assay.storage.chain import get_holder
 from assay.storage.files import Files, read_file
 
@@ -35,7 +36,7 @@ def read_address(folder: Path) -> Address | None:
     if pid is None or files.get_kind(folder / ADDRESS) != "file":
         return None
     try:
-        address = msgspec.json.decode(read_file(files, folder / ADDRESS, 4096), type=Address)
+        address = get_json_decoder(Address).decode(read_file(files, folder / ADDRESS, 4096))
     except (msgspec.MsgspecError, StorageError):
         return None
     return address if address.pid == pid else None

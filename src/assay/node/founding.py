@@ -13,6 +13,7 @@ import msgspec
 from assay.consensus.reveals import RevealChain
 from assay.errors import StorageError, UsageError
 from assay.protocol.blocks import Endowment, Genesis, SoloConfig, verify_genesis
+from assay.protocol.decoders import get_json_decoder
 from assay.protocol.encoding import encode
 from assay.protocol.params import DEFAULT_PARAMETERS, Parameters, verify_parameters
 from assay.protocol.signatures import get_public_key
@@ -109,7 +110,7 @@ def decode_parameters(data: bytes) -> Parameters:
         MalformedEvidence: parameters out of range, or that do not fit together.
     """
     try:
-        changes = msgspec.json.decode(data, type=dict[str, int | dict[str, int]])
+        changes = get_json_decoder(dict[str, int | dict[str, int]]).decode(data)
         groups = {name: value for name, value in changes.items() if isinstance(value, dict)}
         plain = {name: value for name, value in changes.items() if not isinstance(value, dict)}
         if set(groups) - {"stakes", "submissions"} or set(plain) & {"stakes", "submissions", "version"}:
@@ -137,7 +138,7 @@ def read_reveals(folder: Path) -> RevealChain:
     path = folder / BEACON
     data = read_secret(path, _MAX_BEACON_FILE)
     try:
-        held = msgspec.json.decode(data, type=_BeaconFile)
+        held = get_json_decoder(_BeaconFile).decode(data)
         pebbles = [bytes.fromhex(each) for each in held.pebbles]
     except (msgspec.MsgspecError, ValueError):
         raise BeaconDamaged(f"{path} does not hold a chain of reveals", next_step="restore it from a copy") from None

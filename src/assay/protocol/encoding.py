@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, TypeVar, Union, get_args, get_origin, g
 import msgspec
 
 from assay.errors import MalformedEvidence, UsageError
+from assay.protocol.decoders import get_decoder
 from assay.protocol.scan import MAX_DEPTH, scan
 
 __all__ = [
@@ -77,7 +78,6 @@ class NewerFormat(MalformedEvidence):
 RecordT = TypeVar("RecordT", bound=Record)
 
 _encoder = msgspec.msgpack.Encoder()
-_decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {}
 _permitted: set[type] = set()
 
 
@@ -119,16 +119,13 @@ def decode(data: bytes, kind: type[RecordT], *, max_bytes: int = MAX_BYTES) -> R
         _permit(kind)
     scan(data)
     _refuse_newer(data, kind)
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind, strict=True)
     try:
-        record = decoder.decode(data)
+        record = get_decoder(kind).decode(data)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:  # ENC-10
         raise ShapeRefused(f"bytes do not decode as {name}", actual=str(error)) from None
     if _encoder.encode(record) != data:  # ENC-1
         raise NotCanonical(f"{name} is not in canonical form")
-    return record  # type: ignore[no-any-return]
+    return record
 
 
 def float_to_bits(value: float) -> int:

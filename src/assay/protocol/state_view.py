@@ -8,17 +8,16 @@ Source: `spec/ledger-state.md`.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import msgspec
 
 from assay.errors import StorageError
+from assay.protocol.decoders import get_decoder
 from assay.protocol.encoding import Record, encode
 from assay.protocol.environment import Notice
 
 RecordT = TypeVar("RecordT", bound=Record)
-
-_decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {}
 
 
 class LedgerFault(StorageError):
@@ -110,10 +109,7 @@ class StateView:
         data = self._base.get(key)
         if data is None:
             return None
-        decoder = _decoders.get(kind)
-        if decoder is None:
-            decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind, strict=True)
         try:
-            return decoder.decode(data)  # type: ignore[no-any-return]
+            return get_decoder(kind).decode(data)
         except (msgspec.MsgspecError, ValueError) as error:
             raise LedgerFault(f"the ledger state holds a broken {kind.__name__}", actual=str(error)) from None

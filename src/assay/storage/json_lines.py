@@ -9,11 +9,12 @@ from typing import Any, Final
 import msgspec
 
 from assay.errors import StorageError, UsageError
+from assay.protocol.decoders import get_json_decoder
 from assay.storage.files import MAX_OBJECT_BYTES, FileMissing, Files, OpenFile, read_file, refuse_unless, write_atomic
 
 MAX_LINE_BYTES: Final = 1024 * 1024
 _encoder = msgspec.json.Encoder(order="deterministic")
-_decoder = msgspec.json.Decoder(dict[str, Any], strict=True)
+_decoder = get_json_decoder(dict[str, Any])
 
 
 class LineDamaged(StorageError):

@@ -17,6 +17,7 @@ from typing import Literal
 import msgspec
 
 from assay.errors import StorageError, UsageError
+from assay.protocol.decoders import get_json_decoder
 from assay.protocol.signatures import get_public_key
 from assay.storage.files import Files, naming
 from assay.storage.paths import get_home
@@ -94,7 +95,7 @@ def read_seed(name: str, home: Path | None = None) -> bytes:
         raise KeyMissing(f"there is no key {name}", actual=path, next_step=f"assay key new {name}")
     data = read_secret(path, MAX_KEY_FILE)
     try:
-        held = msgspec.json.decode(data, type=_KeyFile)
+        held = get_json_decoder(_KeyFile).decode(data)
         seed = bytes.fromhex(held.seed)
     except (msgspec.MsgspecError, ValueError):
         seed, held = b"", None

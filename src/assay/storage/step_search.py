@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from assay.errors import MalformedEvidence
+from assay.protocol.decoders import get_decoder
 from assay.protocol.encoding import decode
 from assay.protocol.evidence.transcript import StepParts
 from assay.storage.files import Files
@@ -269,7 +270,7 @@ class StepSearch:
         return position + MARK_BYTES
 
 
-_decoder = msgspec.msgpack.Decoder(StepParts, strict=True)
+_decoder = get_decoder(StepParts)
 
 
 def decode_quickly(payload: bytes) -> StepParts:

@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from assay.errors import StorageError, UsageError
+from assay.protocol.decoders import get_json_decoder
 from assay.storage.files import Files, FileTaken, OpenFile, naming, read_file, write_atomic
 from assay.storage.paths import get_home
 
@@ -80,7 +81,7 @@ def decode_trust(data: bytes, path: Path) -> dict[str, bytes]:
         TrustDamaged: not in its one form, a name or key that may not be there, or one key under two names.
     """
     try:
-        store = msgspec.json.decode(data, type=_Store)
+        store = get_json_decoder(_Store).decode(data)
         keys = {_check_name(name): parse_key(key) for name, key in store.keys.items()}
     except (msgspec.MsgspecError, RecursionError, ValueError, UsageError) as error:
         raise TrustDamaged(f"{path} does not hold trusted keys", actual=str(error)) from None

@@ -7,11 +7,12 @@ from typing import Final
 
 import msgspec
 
+from assay.protocol.decoders import get_json_decoder
 from assay.storage.run_directory import RunDirectory
 from assay.training.events import ObjectHome
 
 MAX_LINE: Final = 512
-_decoder = msgspec.json.Decoder(list[str])
+_decoder = get_json_decoder(list[str])
 
 
 def _name(program: bytes) -> str:

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from assay.errors import AssayError
+from assay.protocol.decoders import get_json_decoder
 from assay.protocol.evidence.plan import InitialisedStart
 from assay.protocol.evidence.randomness import STEP, derive_key
 from assay.training.pytorch.backend import TorchBackend
@@ -102,7 +103,7 @@ def serve(path: str, requests: TextIO, replies: TextIO) -> None:
         return
     put(Reply(bases=tracer.list_bases()))
     for line in requests:
-        put(tracer.answer(msgspec.json.decode(line, type=Request)))
+        put(tracer.answer(get_json_decoder(Request).decode(line)))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from assay.errors import AssayError, Unproven
+from assay.protocol.decoders import get_json_decoder
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.model_state import TensorRecord
 from assay.protocol.hashing import compute_bulk_digest
@@ -161,7 +162,7 @@ class TraceProcess:
         finally:
             timer.cancel()
         try:
-            reply = msgspec.json.decode(line, type=Reply)
+            reply = get_json_decoder(Reply).decode(line)
         except msgspec.MsgspecError:
             raise TraceFailed(f"the replay of {self._label} ended without an answer") from None
         if reply.problem:

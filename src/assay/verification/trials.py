@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from assay.protocol.decoders import get_json_decoder
+
 _KEPT: int = 2000
 
 
@@ -73,7 +75,7 @@ class Trials:
             if not report.is_file():
                 return Report(ended=ended)
             try:
-                return msgspec.json.decode(report.read_bytes(), type=Report)
+                return get_json_decoder(Report).decode(report.read_bytes())
             except msgspec.MsgspecError:
                 return Report(ended="the trial left no report that can be read")
 

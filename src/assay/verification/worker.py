@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from assay.errors import AssayError, MalformedEvidence, Refuted
+from assay.protocol.decoders import get_json_decoder
 from assay.protocol.evidence.program import INITIALISER
 from assay.protocol.evidence.program_cost import verify_cost
 from assay.protocol.hashing import ZERO
@@ -241,7 +242,7 @@ def serve(path: str, memory: int, tasks: TextIO, answers: TextIO) -> None:
     if worker is None:
         return
     for line in tasks:
-        task = msgspec.json.decode(line, type=Task)
+        task = get_json_decoder(Task).decode(line)
         if task.kind == "open":
             worker, ready = open_worker(task.path)
             put(ready)

@@ -14,6 +14,7 @@ from typing import IO
 
 import msgspec
 
+from assay.protocol.decoders import get_json_decoder
 from assay.verification.tasks import MAX_LINE, Answer, Ready, Task
 
 _KEPT_LINES = 5
@@ -57,7 +58,7 @@ class WorkerProcess:
         """Return its first line, or None if it died."""
         line = self._read_line()
         try:
-            return msgspec.json.decode(line, type=Ready) if line is not None else None
+            return get_json_decoder(Ready).decode(line) if line is not None else None
         except msgspec.MsgspecError:
             self._stop(_NONSENSE)
             return None
@@ -80,7 +81,7 @@ class WorkerProcess:
             stdin.flush()
             line = self._read_line()
             if line is not None:
-                answer = msgspec.json.decode(line, type=Answer)
+                answer = get_json_decoder(Answer).decode(line)
                 if (answer.kind, answer.index) == (task.kind, task.index):
                     return answer
                 self._stop(_NONSENSE)

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from assay.errors import MalformedEvidence, UsageError
+from assay.protocol.decoders import get_json_decoder
 from assay.protocol.encoding import encode
 from assay.protocol.evidence.order import SEQUENTIAL
 from assay.protocol.hashing import ZERO
@@ -146,7 +147,7 @@ def read_lock(path: Path) -> Lock:
     """
     data = read_file(Files(), path, MAX_LOCK_BYTES)
     try:
-        lock = msgspec.json.decode(data, type=Lock)
+        lock = get_json_decoder(Lock).decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise LockDamaged(f"{path} is no lock", expected="what `assay lock` writes", actual=str(error)) from None
     if lock.assay_lock != VERSION:
