@@ -11,7 +11,7 @@ from assay.storage import keyring
 from assay.training.pytorch.backend import TorchBackend
 from assay.training.recorded import RecordedRun
 from assay.verification.forgery import forge, interpolate
-from tests.client.network import SEEDS, await_final, running_network, submit
+from tests.client.network import SEEDS, Gated, await_final, running_network, submit
 from tests.node.running import ALICE
 from tests.verification import runs
 
@@ -32,7 +32,8 @@ def test_a_run_goes_before_a_ledger_from_the_command_line(tmp_path, ask, monkeyp
     """Quoted, submitted, followed, certified, verified; the verifiers' earnings are what they were paid."""
     runs.record_apart(tmp_path / "run", ASSAY_HOME=str(tmp_path / "recorder"))
     monkeypatch.setattr(keyring, "read_seed", lambda name, home=None: ALICE)  # the account that has points
-    with running_network(tmp_path) as node:
+    gated = Gated()
+    with running_network(tmp_path, judges=dict.fromkeys(range(5), gated)) as node:
         where = ("--node", node.url, "--anchor", node.folder / GENESIS)
         offer = ("--from", "alice", "--sample", 3, "--sub-quorum", 3, *where)
         code, quoted = ask("run", "submit", tmp_path / "run", *offer, "--dry-run")
@@ -42,13 +43,8 @@ def test_a_run_goes_before_a_ledger_from_the_command_line(tmp_path, ask, monkeyp
         identity = sent["submission"]
         code, again = ask("run", "submit", tmp_path / "run", *offer, "--resume", identity)
         assert (code, again["uploaded"]) == (0, True)
-        assert ask("run", "status", identity, *where)[1]["phase"] in {
-            "availability",
-            "draw",
-            "flags",
-            "commit",
-            "reveal",
-        }
+        assert ask("run", "status", identity, *where)[1]["phase"] != "final"
+        gated.gate.set()
         code, verdict = ask("run", "watch", identity, *where)
         assert (code, verdict["verdict"]) == (0, "accepted")
         certificate = tmp_path / "run.assay.json"
@@ -92,6 +88,8 @@ def test_a_rejected_run_is_shown_with_its_differences(tmp_path, ask, monkeypatch
         assert await_final(node, bad).status.verdict == "rejected"
         code, shown = ask("submissions", "show", bad.hex(), "--recompute", *where)
         assert code == 0
+        assert set(shown["attesters"]) <= {get_public_key(seed).hex() for seed in SEEDS}
+        assert shown["attested"] == 10_000 * len(shown["attesters"]) > shown["eligible"] / 2
         (found,) = shown["differences"]
         assert (found["what"], found["result"]) == (f"interval {runs.INTERVALS - 1}", "differs")
         assert first < found["firstStep"] <= last

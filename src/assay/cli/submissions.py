@@ -112,6 +112,8 @@ def describe_facts(facts: SubmissionFacts) -> dict[str, Any]:
         "phase": status.phase,
         "round": status.round,
         "deadline": status.deadline,
+        "attested": status.attested,
+        "eligible": status.eligible,
         "verdict": status.verdict,
         "reason": status.reason,
         "verdictHeight": status.verdict_height,
@@ -132,7 +134,8 @@ def _show(arguments: argparse.Namespace) -> int:
         details = read_details(client, arguments.id)
         found = _recompute(client, details, meter) if arguments.recompute else []
     if arguments.json:
-        told = {**describe_facts(details.facts), "judgements": _describe_judgements(details)}
+        attesters = [account.hex() for account in details.attesters]
+        told = {**describe_facts(details.facts), "attesters": attesters, "judgements": _describe_judgements(details)}
         print_json({"exit": 0, **told, **({"differences": found} if arguments.recompute else {})})
         return 0
     _print_details(details)
@@ -162,6 +165,8 @@ def _print_details(details: SubmissionDetails) -> None:
     print_line(
         f"{run.steps} steps in {facts.submission.intervals} intervals; {run.sample} drawn, {run.sub_quorum} judge each"
     )
+    who = ", ".join(account.hex()[:8] for account in details.attesters) or "nobody"
+    print_line(f"{status.attested} of {status.eligible} points of stake attested that everything can be fetched: {who}")
     for each in details.judgements:
         judged = each.judgement
         stake = sum(seat.stake for seat in judged.seats)
