@@ -7,7 +7,9 @@ import os
 import random
 import tracemalloc
 
+import msgspec
 import pytest
+import rfc8785
 
 from assay.certificate import consistency
 from assay.certificate.dsse import encode_json, open_envelope
@@ -116,6 +118,91 @@ def test_statement_signed_by_a_careless_auditor():
     """Mutations that are signed: nothing but typed rejections in all steps."""
     payload, _ = open_envelope(make_lean_certificate())
     run(INPUTS // 20, "signed", payload, lambda data: verify_certificate(resign(data), None, TRUSTING))
+
+
+TEXTS = ["", "0", "1", "-1", "01", "1e3", "18446744073709551616", "0/1", "1/0", "2/4", "matches", "differs", "x" * 600]
+
+
+def change_member(generator, item, borrowed):
+    """Return decoded JSON with one member, somewhere in it, changed, dropped, doubled, exchanged or borrowed."""
+    if isinstance(item, dict) and item:
+        name = generator.choice(sorted(item))
+        match generator.randrange(8):
+            case 0:
+                return {key: value for key, value in item.items() if key != name}
+            case 1:
+                return item | {generator.choice(["extra", "version", name.upper()]): item[name]}
+            case 2:
+                return item | {name: item[generator.choice(sorted(item))]}
+            case _:
+                return item | {name: change_member(generator, item[name], borrowed)}
+    if isinstance(item, list) and item:
+        place = generator.randrange(len(item))
+        match generator.randrange(6):
+            case 0:
+                return item[:place] + item[place + 1 :]
+            case 1:
+                return [*item[:place], item[place], *item[place:]]
+            case 2:
+                return item[::-1]
+            case _:
+                return [*item[:place], change_member(generator, item[place], borrowed), *item[place + 1 :]]
+    return change_value(generator, item, borrowed)
+
+
+def change_value(generator, item, borrowed):
+    """Return another value, mostly of the same kind; `borrowed` are the texts of the certificate itself."""
+    kind = generator.randrange(6)
+    if kind == 0:
+        return generator.choice([None, True, False, [], {}, [None], 0, -1, 2**53 - 1, "", item])
+    if isinstance(item, bool):
+        return not item
+    if isinstance(item, int):
+        return item + generator.choice([-1, 1, 2**31])
+    if isinstance(item, str) and item and kind < 4:
+        place = generator.randrange(len(item))
+        return item[:place] + generator.choice("0123456789abcdef/=A") + item[place + 1 :]
+    return generator.choice(borrowed if kind == 4 else TEXTS)
+
+
+def collect_texts(item):
+    """Yield every text in decoded JSON: digests and records that are right, in another place."""
+    if isinstance(item, dict | list):
+        for part in item.values() if isinstance(item, dict) else item:
+            yield from collect_texts(part)
+    elif isinstance(item, str):
+        yield item
+
+
+def test_statement_with_changed_members():
+    """Members that were decoded, changed, encoded again and signed by a trusted auditor: a typed refusal, or the same.
+
+    Only what the auditor is believed about may change unnoticed: its findings and summaries. What is accepted still is
+    about the committed run: its plan, closing record, roots and files are those of the honest certificate.
+    """
+    payload, _ = open_envelope(make_lean_certificate())
+    honest = msgspec.json.decode(payload)
+    texts = sorted(set(collect_texts(honest)))
+    committed = ("plan", "closing", "profile")
+    kept = [honest["predicate"][name] for name in committed]
+    generator, changed, accepted = random.Random(f"{SEED} members"), 0, 0
+    for _ in range(INPUTS // 20):
+        document = honest
+        for _ in range(generator.randint(1, 2)):
+            document = change_member(generator, document, texts)
+        if document == honest:
+            continue
+        changed += 1
+        try:
+            verify_certificate(resign(rfc8785.dumps(document)), None, TRUSTING)
+        except (MalformedEvidence, Refuted, Unproven):
+            continue
+        accepted += 1
+        assert [document["predicate"][name] for name in committed] == kept
+        assert document["subject"] == honest["subject"]
+        assert document["predicate"]["scalars"]["differing"] in {"not computed", "0", "1"}
+    assert changed > INPUTS // 40
+    assert accepted < changed // 20
 
 
 @pytest.mark.parametrize("reader", [open_envelope, decode_statement], ids=["envelope", "statement"])

@@ -156,6 +156,8 @@ CONTRADICTIONS = {
     "evaluation left out": (["evaluations"], []),
     "profile of a checker": (["checkers", 0, "profile"], flip_hex),
     "replays": (["checkers", 0, "replays"], 0),
+    "more rows that differ than steps": (["scalars", "differing"], "21"),
+    "more steps that stand out than steps": (["scalars", "rows", 0, "spikeSteps"], "21"),
     "invented event": (["events"], [INVENTED]),
 }
 
@@ -193,6 +195,10 @@ MALFORMED = {
     "alias to nowhere": (["model", "aliases", 0, "target"], "0/x"),
     "plan bytes": (["plan", "bytes"], "AA=="),
     "overlap": (["evaluations", 0, "overlap"], "-1"),
+    "rows that differ": (["scalars", "differing"], "differs"),
+    "a count with a sign": (["scalars", "rows", 0, "zeroSteps"], "+1"),
+    "least value that is no real": (["scalars", "rows", 0, "minimum"], "none"),
+    "greatest value in a longer form": (["scalars", "rows", 0, "maximum"], "0.10"),
 }
 
 

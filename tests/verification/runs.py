@@ -1,6 +1,6 @@
 """Small runs and changed copies of them: what the tests of this folder share.
 
-`python -m tests.verification.runs FOLDER` records one, under whatever instructions its environment chooses.
+`python -m tests.verification.runs FOLDER [edited]` records one, under whatever instructions its environment chooses.
 """
 
 import os
@@ -23,10 +23,14 @@ AUDITOR = sha256(b"auditor of the tests of verification").digest()
 AUDITOR_KEY = get_public_key(AUDITOR)
 STEPS, LENGTH = 48, 4
 INTERVALS = STEPS // LENGTH
+EDITED = 26
 
 
-def record(path):
-    """Record a small network with dropout for 48 steps in 12 intervals, and measure it on a test set."""
+def record(path, *, edited=False):
+    """Record a small network with dropout for 48 steps in 12 intervals, and measure it on a test set.
+
+    `edited`: its weights are halved by a declared edit in the middle of interval 6, after step 26.
+    """
     import torch
     from torch import nn
     from torch.utils.data import TensorDataset
@@ -49,17 +53,23 @@ def record(path):
         optimizer.zero_grad()
         return loss
 
+    done = 0
     for _ in run.epochs(STEPS // len(loader)):
         net.train()
         for batch in loader:
             train_step(batch)
+            done += 1
+            if edited and done == EDITED:
+                with run.edit("halved"), torch.no_grad():
+                    net[0].weight.mul_(0.5)
+                    net[0].bias.mul_(0.5)
     run.evaluate(net, TensorDataset(images[96:], labels[96:]), metrics=["accuracy", "cross_entropy"])
     run.finish()
 
 
-def record_apart(path, **environment):
-    """Record in a process of its own, with further environment variables."""
-    command = [sys.executable, "-m", "tests.verification.runs", str(path)]
+def record_apart(path, *words, **environment):
+    """Record in a process of its own, with further words and environment variables."""
+    command = [sys.executable, "-m", "tests.verification.runs", str(path), *words]
     subprocess.run(command, check=True, cwd=ROOT, env=os.environ | environment)
 
 
@@ -106,4 +116,4 @@ def find_workers(path):
 
 
 if __name__ == "__main__":
-    record(sys.argv[1])
+    record(sys.argv[1], edited="edited" in sys.argv[2:])

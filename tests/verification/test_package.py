@@ -20,8 +20,12 @@ from assay.protocol.evidence.transcript import compute_context
 from assay.protocol.hashing import ZERO
 from assay.protocol.signatures import get_public_key
 from assay.storage.run_directory import RunDirectory
+from assay.training.pytorch.backend import TorchBackend
+from assay.training.recompute import Recomputer
 from assay.training.recorded import RecordedRun
 from assay.training.relink import relink
+from assay.training.replay import Replayer
+from assay.training.work_digest import WorkHasher
 from assay.verification import fetching
 from assay.verification.fetching import ChunkWithheld, Fetcher, verify_copy
 from assay.verification.package import StateHeader, StateMissing
@@ -238,3 +242,44 @@ def test_state_blobs_are_header_and_tensors(honest, package):
     assert encode(header) == data[8 : 8 + size]
     with RunDirectory.open(honest) as run:
         assert run.checkpoints.read_manifest(entry.step).state_root == entry.state_root
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory):
+    """A run with a declared edit of two tensors, and its package."""
+    path = tmp_path_factory.mktemp("edited") / "run"
+    runs.record_apart(path, "edited", ASSAY_HOME=str(tmp_path_factory.mktemp("recorder")))
+    return path, blobs.make_package(path)
+
+
+def test_edits_travel_with_the_run(edited, tmp_path):
+    """PKG-4: the list of events and each tensor of an edit are blobs; the copy replays across the edit, bit for bit."""
+    path, package = edited
+    names = {entry.name.partition("#")[0] for entry in package.bundle.entries}
+    assert "events" in names
+    assert sum(name.startswith("edit/") for name in names) == 2
+    copy = blobs.fetch(package, tmp_path / "copy")
+    verify_copy(copy, package.body)
+    run = RecordedRun(copy)
+    assert [stored.event.step for stored in run.events] == [runs.EDITED]
+    hasher = WorkHasher()
+    recomputer = Recomputer(Replayer(run, TorchBackend(run.start.aliases, hasher)), hasher)
+    assert recomputer.answer(runs.EDITED // runs.LENGTH, bytes(32)).matches
+    original = RecordedRun(path)
+    assert [row.leaf.state_root for row in run.rows] == [row.leaf.state_root for row in original.rows]
+
+
+def test_a_package_without_its_edit_is_refused(edited, tmp_path):
+    """PKG-9: without an edit, or with other bytes in its place, a run is not available: nobody could replay it."""
+    _, package = edited
+    whole = blobs.MemoryBlobs(package)
+    for entry in package.bundle.entries:
+        if entry.name.startswith(("edit/", "events")):
+            data = whole.chunks.pop(entry.digest)
+            with pytest.raises(blobs.Missing):
+                blobs.fetch(package, tmp_path / "copy", whole)
+            whole.chunks[entry.digest] = data[:-1] + bytes([data[-1] ^ 1])
+            with pytest.raises(ChunkWithheld):
+                blobs.fetch(package, tmp_path / "copy", whole)
+            whole.chunks[entry.digest] = data
+    assert not (tmp_path / "copy").exists()

@@ -185,6 +185,20 @@ def check_programs(predicate: Predicate, closing: ClosingRecord) -> None:
     expect("list of programs", derived, [(summary.id, summary.first_step) for summary in predicate.programs])
 
 
+def check_scalars(predicate: Predicate, closing: ClosingRecord) -> None:
+    """Check the form of the summary of scalars: it is an auditor's word, but its numbers are numbers (CRT-20)."""
+    counts = [(row.zero_steps, "steps at which a scalar is 0") for row in predicate.scalars.rows]
+    counts += [(row.spike_steps, "steps at which a scalar stands out") for row in predicate.scalars.rows]
+    if predicate.scalars.differing != NOT_COMPUTED:
+        counts.append((predicate.scalars.differing, "rows that differ"))
+    for text, what in counts:
+        if check_decimal(text, what) > closing.steps:
+            raise ClaimContradicted(f"more {what} than steps", expected=f"at most {closing.steps}", actual=text)
+    for row in predicate.scalars.rows:
+        check_real(row.minimum, "least value of a scalar")
+        check_real(row.maximum, "greatest value of a scalar")
+
+
 def derive_evaluation(evaluation: Evaluation, check: Check, overlap: str) -> EvaluationClaim:
     """Return the claim about an evaluation of the closing record."""
     return EvaluationClaim(
@@ -285,6 +299,20 @@ def check_decimal(text: str, what: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 19 or str(int(text)) != text or int(text) >= 2**63:
         raise MalformedCertificate(f"{what} is no decimal number below 2**63", actual=text[:40])
     return int(text)
+
+
+def check_real(text: str, what: str) -> None:
+    """Check that a text is the shortest decimal of a binary64 (CRT-9).
+
+    Raises:
+        MalformedCertificate: anything else.
+    """
+    try:
+        shortest = repr(float(text))
+    except ValueError:
+        shortest = ""
+    if shortest != text:
+        raise MalformedCertificate(f"{what} is no real in its shortest form", actual=ascii(text[:40]))
 
 
 def check_signers(statement: Statement, signers: set[bytes]) -> None:

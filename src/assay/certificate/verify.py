@@ -12,7 +12,7 @@ The steps, in the order in which they are taken:
 6. Recorder: its signature over transcript root and closing record.
 7. Roots: first leaf → plan and start; last leaf → final state → model root.
 8. Findings: N, s, level of evidence, the two chances.
-9. Programs, evaluations, events: the same as in the closing record.
+9. Programs, evaluations, events: the same as in the closing record; numbers of the scalars are numbers.
 10. Subjects: model root and files as in the predicate.
 11. Model file, if one is given: size, SHA-256, one canonical form, model root.
 12. Trust: a trusted signer; no interval that differs; a checker who is not the recorder; the policy.
@@ -127,6 +127,7 @@ def _verify_claims(statement: Statement, model: Reader | None, policy: TrustPoli
     corrupt = NO_CHANCE if facts is None else facts.corrupt
     recomputed = consistency.check_level(predicate, plan, closing, corrupt)  # 8
     consistency.check_programs(predicate, closing)  # 9
+    consistency.check_scalars(predicate, closing)
     consistency.check_evaluations(predicate, closing)
     consistency.check_events(predicate, closing)
     aliases = consistency.check_subjects(statement)  # 10
