@@ -25,6 +25,7 @@ SETTINGS = {
     "RMSprop": {"momentum": 0.9, "centered": True},
     "Rprop": {"etas": (0.3, 1.2)},
     "Muon": {"weight_decay": 0.01},
+    "Adafactor": {"weight_decay": 0.01},
 }
 """What is recorded."""
 
@@ -69,6 +70,7 @@ def change_rates(step, net, optimizer):
 def audit(path):
     """Replay every interval of a run; return what does not match, and how many rows no settings explain."""
     worker = Worker(str(path))
+    assert worker.check_machine().ready
     answers = [worker.carry_out(Task("interval", index)) for index in range(worker.run.intervals)]
     rows = worker.carry_out(Task("scalars", 0))
     return [answer for answer in answers if answer.result != "matches"], rows.detail or rows.differing_rows

@@ -81,7 +81,7 @@ def test_muon_has_the_bits_of_plain_pytorch(tmp_path):
     assert compare(tmp_path / "run", make_optimizer, before=before) == []
 
 
-@pytest.mark.parametrize(("name", "options"), [("ASGD", {}), ("Adafactor", {}), ("Adam", {"capturable": True})])
+@pytest.mark.parametrize(("name", "options"), [("ASGD", {}), ("Adam", {"capturable": True})])
 def test_what_cannot_be_read_is_refused_by_name(name, options, tmp_path):
     """The message names optimizer and reason."""
     net = make_net()

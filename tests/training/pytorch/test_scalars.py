@@ -319,7 +319,6 @@ def test_a_counter_in_an_attribute_is_followed() -> None:
         (OPTIM.Adam, {"capturable": True}, "capturable=True"),
         (OPTIM.SGD, {"lr": 0.1, "differentiable": True}, "differentiable=True"),
         (OPTIM.SGD, {"lr": torch.tensor(0.1)}, "lr is a tensor"),
-        (OPTIM.Adafactor, {}, "Adafactor"),
         (OPTIM.LBFGS, {}, "LBFGS"),
         (OPTIM.ASGD, {}, "ASGD"),
         (NormRate, {"lr": 0.1}, "reads a number from one"),

@@ -4,24 +4,26 @@ All are functions of their arguments: none mutates, draws from a generator, read
 whose shape depends on values. None can read or write outside its operands: what a kernel does not check itself is a
 rule of `operand_rules`.
 `aten.*` are operators of PyTorch's ATen library under their schema names; `assay.*` are the counter-based draws
-(`spec/randomness.md`) and the fused updates of optimizers, one parameter at a time (PRG-21). Adding a name is a change
-of the format; removing one never happens after the first release.
+(`spec/randomness.md`), the fused updates of optimizers, one parameter at a time (PRG-21), and a sum with a factor
+that was computed (PRG-22). Adding a name is a change of the format; removing one never happens after the first
+release.
 
 Source: `spec/program.md`.
 """
 
 OPERATORS: frozenset[str] = frozenset(
     """
-    assay.bernoulli.default assay.fused_adagrad.default assay.fused_adam.amsgrad assay.fused_adam.default
-    assay.fused_adamw.amsgrad assay.fused_adamw.default assay.fused_sgd.default assay.fused_sgd.first
-    assay.fused_sgd.momentum assay.integers.default assay.normal.default assay.permutation.default
-    assay.uniform.default aten._adaptive_avg_pool2d.default aten._adaptive_avg_pool2d_backward.default
-    aten._embedding_bag.default aten._embedding_bag_backward.default aten._foreach_clamp_max.Scalar
-    aten._foreach_clamp_min.Scalar aten._foreach_div.Tensor aten._foreach_mul.Scalar aten._foreach_mul.Tensor
-    aten._foreach_norm.Scalar aten._fused_rms_norm.default aten._fused_rms_norm_backward.default
-    aten._log_softmax.default aten._log_softmax_backward_data.default aten._native_batch_norm_legit.no_stats
-    aten._native_batch_norm_legit_functional.default aten._prelu_kernel.default aten._prelu_kernel_backward.default
-    aten._safe_softmax.default aten._scaled_dot_product_flash_attention_for_cpu.default
+    assay.add_scaled.default assay.bernoulli.default assay.fused_adagrad.default assay.fused_adam.amsgrad
+    assay.fused_adam.default assay.fused_adamw.amsgrad assay.fused_adamw.default assay.fused_sgd.default
+    assay.fused_sgd.first assay.fused_sgd.momentum assay.integers.default assay.normal.default
+    assay.permutation.default assay.uniform.default aten._adaptive_avg_pool2d.default
+    aten._adaptive_avg_pool2d_backward.default aten._embedding_bag.default aten._embedding_bag_backward.default
+    aten._foreach_clamp_max.Scalar aten._foreach_clamp_min.Scalar aten._foreach_div.Tensor aten._foreach_mul.Scalar
+    aten._foreach_mul.Tensor aten._foreach_norm.Scalar aten._fused_rms_norm.default
+    aten._fused_rms_norm_backward.default aten._log_softmax.default aten._log_softmax_backward_data.default
+    aten._native_batch_norm_legit.no_stats aten._native_batch_norm_legit_functional.default aten._prelu_kernel.default
+    aten._prelu_kernel_backward.default aten._safe_softmax.default
+    aten._scaled_dot_product_flash_attention_for_cpu.default
     aten._scaled_dot_product_flash_attention_for_cpu_backward.default aten._softmax.default
     aten._softmax_backward_data.default aten._thnn_fused_lstm_cell.default aten._to_copy.default
     aten._unsafe_index.Tensor aten._unsafe_index_put.default aten._weight_norm_interface.default

@@ -25,6 +25,7 @@ from assay.errors import CaptureRefused
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.operators import OPERATORS
 from assay.training.pytorch import functional, layout
+from assay.training.pytorch.adafactor import adapt_adafactor
 from assay.training.pytorch.averages import adapt_averages
 from assay.training.pytorch.compare_tapes import collect_constants, compare_calls
 from assay.training.pytorch.first_try import FirstTry
@@ -185,8 +186,9 @@ class StepCapture:
             for index, optimizer in enumerate(self.optimizers)
         ]
         try:
-            adapting = adapt_averages() if is_adapted else nullcontext()
-            with adapting, recorder.regions(self.optimizers), watch_value_reads(recorder), recorder:
+            averages = adapt_averages() if is_adapted else nullcontext()
+            adafactor = adapt_adafactor() if is_adapted else nullcontext()
+            with averages, adafactor, recorder.regions(self.optimizers), watch_value_reads(recorder), recorder:
                 args, kwargs = rebuild(batch)
                 returned = self.body(*args, **kwargs)
         finally:

@@ -11,7 +11,7 @@ from assay.errors import UsageError
 from assay.protocol.encoding import bits_to_float
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.operators import OPERATORS
-from assay.training.pytorch import draws, fused  # noqa: F401 - `fused` defines operators
+from assay.training.pytorch import adafactor, draws, fused  # noqa: F401 - they define operators
 from assay.training.pytorch.home import get_bytes
 from assay.training.pytorch.lower import DTYPES, get_type
 from assay.training.work_digest import Observer

@@ -27,6 +27,7 @@ _PREFIX = "_foreach_"
 _TERNARY = frozenset({"addcmul", "addcdiv"})
 _CLAMPS = frozenset({"clamp_min", "clamp_max", "maximum", "minimum"})
 _ARITHMETIC = frozenset({"add", "sub", "mul", "div"})
+_SHORT = frozenset({torch.bfloat16, torch.float16})
 _WHOLE = frozenset({"_foreach_norm", "_foreach_mul", "_foreach_mul_", "_foreach_div", "_foreach_div_"})
 _WHOLE_CLAMPS = frozenset({"_foreach_clamp_min_", "_foreach_clamp_max_"})
 """What gradient clipping calls: programs name these as they are."""
@@ -70,6 +71,8 @@ def run_apart(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any],
         keywords = dict(kwargs)
         if base in _TERNARY and len(items) > 3:
             keywords["value"] = items.pop()
+        if has_inplace and base == "mul" and isinstance(items[1], float) and items[0].dtype in _SHORT:
+            items[1] = torch.tensor(items[1], dtype=items[0].dtype).item()  # torch rounds the factor first, here alone
         result = call(single, tuple(items), keywords)
         if inplace and not has_inplace:
             call(aten.copy_.default, (items[0], result), {})

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from assay.training.pytorch.adafactor import adapt_step
 from assay.training.pytorch.call_numbers import (
     CheckedLog,
     FastLog,
@@ -34,10 +35,9 @@ _REFUSED_FLAGS = {
 _REFUSED_CLASSES = {
     "LBFGS": "it evaluates the model several times in one step",
     "SparseAdam": "it works on sparse gradients",
-    "Adafactor": "its rates depend on the values of the parameters and gradients",
     "ASGD": "its operations change from step to step",
 }
-_SHAPED = frozenset({"Muon"})
+_SHAPED = frozenset({"Muon", "Adafactor"})
 """Classes whose numbers depend on the shapes of the parameters: their stand-ins have these shapes and no values."""
 
 
@@ -131,7 +131,8 @@ def _refuse_class(name: str, kind: type[torch.optim.Optimizer]) -> None:
         if base.__name__ in _REFUSED_CLASSES and base.__module__.startswith("torch.optim"):
             raise OptimizerRefused(
                 f"{name} cannot be recorded: {_REFUSED_CLASSES[base.__name__]}",
-                next_step="use SGD, Adam, AdamW, Adamax, NAdam, RAdam, RMSprop, Rprop, Adagrad, Adadelta or Muon",
+                next_step="use SGD, Adam, AdamW, Adamax, NAdam, RAdam, RMSprop, Rprop, Adagrad, Adadelta, Muon or "
+                "Adafactor",
             )
 
 
@@ -153,6 +154,8 @@ class StandIn:
         self.optimizer = optimizer
         self.name = f"optimizer {index} ({type(optimizer).__name__})"
         self.step = get_plain_step(type(optimizer))
+        if isinstance(optimizer, torch.optim.Adafactor):
+            self.step = adapt_step(self.step)
         self.is_shaped = any(base.__name__ in _SHAPED for base in type(optimizer).__mro__)
         self.kinds: list[Kind] = []
         self.structure: list[Any] = []
