@@ -55,6 +55,7 @@ OPTIMIZERS = (
     Case("cnn sgd fused", zoo.ConvNet, use("SGD", fused=True, momentum=0.9, nesterov=True, weight_decay=1e-4)),
     Case("mlp adam amsgrad fused", make_mlp, use("Adam", fused=True, amsgrad=True)),
     Case("decoder adamw fused", Decoder, use("AdamW", fused=True, lr=1e-3), batches=texts, clip=1.0),
+    Case("mlp adafactor", make_mlp, use("Adafactor", lr=1e-2)),
     Case("mlp adagrad fused", make_mlp, use("Adagrad", fused=True)),
 )  # fmt: skip
 

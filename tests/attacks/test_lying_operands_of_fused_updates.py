@@ -136,6 +136,17 @@ def test_a_view_that_repeats_one_element():
     assert torch.equal(updated, updated[:1].expand(1000))
 
 
+@pytest.mark.parametrize("factor", ["f64 2", "f64 0", "f64 3 4", "i64 2"])
+def test_a_factor_that_is_no_number(factor):
+    """The factor of a sum (PRG-22) is read as one number; torch refuses a tensor that holds another count."""
+    honest, hostile = (
+        program([TYPE, TYPE, kind], [node("assay.add_scaled", ["$0", "$1", "$2"], [TYPE])]) for kind in ("f64", factor)
+    )
+    assert torch.equal(run(honest, make_tensors(honest))[0], torch.full((3, 4), 2.0))
+    with pytest.raises(RuntimeError):
+        run(hostile, make_tensors(hostile))
+
+
 def test_shapes_are_those_of_the_tensors():
     """A program that states fitting types is not run on other tensors."""
     with pytest.raises(TypeMismatch):

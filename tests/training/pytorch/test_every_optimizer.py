@@ -1,11 +1,13 @@
 """Every optimizer of torch.optim in every form: recorded with the bits of plain PyTorch, or refused by name."""
 
 import inspect
+import re
 
 import pytest
 import torch
 from torch.nn import functional
 
+from assay.errors import CaptureRefused
 from assay.training.pytorch.formula import KNOWN
 from assay.verification.tasks import Task
 from assay.verification.worker import Worker
@@ -29,18 +31,29 @@ SETTINGS = {
 }
 """What is recorded."""
 
+REFUSED = {
+    "ASGD": "its operations change from step to step",
+    "SparseAdam": "it works on sparse gradients",
+    "LBFGS": "it evaluates the model several times in one step",
+}
+"""What is refused, and the reason that the message gives."""
+
 FORMS = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}
-RECORDED = [
-    (name, form)
-    for name in SETTINGS
-    for form, setting in FORMS.items()
-    if setting.keys() <= inspect.signature(getattr(torch.optim, name)).parameters.keys()
-]
 
 
-def make_session(name, options):
+def list_forms(names):
+    """Return each name with the forms that torch has of it."""
+    return [
+        (name, form)
+        for name in names
+        for form, setting in FORMS.items()
+        if setting.keys() <= inspect.signature(getattr(torch.optim, name)).parameters.keys()
+    ]
+
+
+def make_session(name, options, dtype=torch.float32):
     """Return a net, its optimizer with two groups of their own settings, and the usual step."""
-    net = make_net()
+    net = make_net().to(dtype)
     kind, first, second = getattr(torch.optim, name), [*net[0].parameters()], [*net[2].parameters()]
     if name == "Muon":
         first, second = ([parameter for parameter in group if parameter.dim() == 2] for group in (first, second))
@@ -76,7 +89,7 @@ def audit(path):
     return [answer for answer in answers if answer.result != "matches"], rows.detail or rows.differing_rows
 
 
-@pytest.mark.parametrize(("name", "form"), RECORDED)
+@pytest.mark.parametrize(("name", "form"), list_forms(SETTINGS))
 def test_recorded_resumed_and_audited(name, form, tmp_path):
     """Bit-equal to plain PyTorch over 52 steps; the same when left and begun again; the audit matches throughout."""
     options = {"epochs": 9, "data": make_data(24), "checkpoint_every": 8}
@@ -96,6 +109,54 @@ def test_recorded_resumed_and_audited(name, form, tmp_path):
     differing, unexplained = audit(tmp_path / "whole")
     assert differing == []
     assert unexplained == 0 if name in KNOWN else f"formula of {name} is not known" in unexplained
+
+
+@pytest.mark.parametrize(("name", "form"), list_forms(REFUSED))
+def test_refused_with_line_reason_and_cure(name, form, tmp_path):
+    """The message has the line of the recorded step's call, the optimizer, why, and what to use."""
+    net = make_net()
+    optimizer = getattr(torch.optim, name)(net.parameters(), lr=0.01, **FORMS[form])
+
+    def body(batch):
+        loss = functional.cross_entropy(net(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        net.zero_grad()
+        return loss
+
+    with pytest.raises(CaptureRefused) as refusal:
+        record(tmp_path / "run", net, optimizer, body)
+    assert re.match(rf".*sessions\.py:\d+: optimizer 0 \({name}\) .*{REFUSED[name]}", refusal.value.message)
+    assert "use SGD, Adam" in refusal.value.next_step
+
+
+def test_no_optimizer_of_torch_is_left_out():
+    """Each is recorded or refused, and no other stands here."""
+    kinds = {name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
+    known = {name for name, kind in kinds.items() if issubclass(kind, torch.optim.Optimizer)} - {"Optimizer"}
+    assert known == SETTINGS.keys() | REFUSED.keys()
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "Adagrad", "Adafactor", "RMSprop"])
+@pytest.mark.parametrize("form", FORMS)
+def test_parameters_of_16_bits(name, form, tmp_path):
+    """Kernels round numbers to 16 bits in one place and not in another: the bits are those of the form."""
+    if (name, form) not in list_forms([name]):
+        pytest.skip("torch has no such form")
+
+    def make():
+        net, optimizer, _ = make_session(name, FORMS[form], torch.bfloat16)
+
+        def body(batch):
+            loss = functional.cross_entropy(net(batch[0].bfloat16()).float(), batch[1])
+            loss.backward()
+            optimizer.step()
+            net.zero_grad()
+            return loss
+
+        return net, optimizer, body
+
+    assert record_beside_plain(tmp_path / "run", make, steps=12, before=change_rates)[1] == []
 
 
 FLIPS = {

@@ -185,6 +185,7 @@ class _Source:
         nodes = [self.program.nodes[index] for index in members]
         pairs = zip(members, nodes, strict=True)
         inplace = all(self._may_overwrite(position, node, self.first[index]) for index, node in pairs)
+        inplace = inplace and not self._rounds_number(nodes[0])
         function = self._bind_list_function(nodes[0], inplace=inplace)
         parts = [self._column([node.arguments[place] for node in nodes]) for place in range(len(nodes[0].arguments))]
         parts += [
@@ -200,6 +201,13 @@ class _Source:
         for index in members:
             self.names[self.first[index]] = f"v{self.first[index]}"
         self.lines.append(f"{', '.join(self.names[self.first[index]] for index in members)}, = {call}")
+
+    @staticmethod
+    def _rounds_number(node: ir.Node) -> bool:
+        """True for products of 16 bits by a number: torch's list form rounds the number if it works in place."""
+        kind = node.outputs[0]
+        is_number = node.operator == "aten.mul.Tensor" and not isinstance(node.arguments[1], ir.Value)
+        return is_number and kind is not None and kind.dtype in ("bf16", "f16")
 
     def _bind_list_function(self, node: ir.Node, *, inplace: bool) -> str:
         if node.operator == "aten.add.Tensor" and not isinstance(node.arguments[1], ir.Value):

@@ -71,7 +71,7 @@ def run_apart(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any],
         keywords = dict(kwargs)
         if base in _TERNARY and len(items) > 3:
             keywords["value"] = items.pop()
-        if has_inplace and base == "mul" and isinstance(items[1], float) and items[0].dtype in _SHORT:
+        if has_inplace and base == "mul" and isinstance(items[1], (int, float)) and items[0].dtype in _SHORT:
             items[1] = torch.tensor(items[1], dtype=items[0].dtype).item()  # torch rounds the factor first, here alone
         result = call(single, tuple(items), keywords)
         if inplace and not has_inplace:

@@ -32,8 +32,9 @@ from assay.training.pytorch.first_try import try_step
 from assay.training.pytorch.guards import Guards, collect_guards
 from assay.training.pytorch.home import StateHome, get_bytes
 from assay.training.pytorch.profile import get_differences
-from assay.training.pytorch.scalars import ScalarReader
+from assay.training.pytorch.scalars import OptimizerRefused, ScalarReader
 from assay.training.pytorch.snapshot import Snapshot
+from assay.training.pytorch.tape import get_user_location
 
 MAX_PROGRAMS = 64
 """Programs of one run: batch shapes and phases. More are a sign that something changes at every step."""
@@ -93,6 +94,12 @@ class Outcome:
     lines: tuple[str, ...] = ()
 
 
+def _locate(error: OptimizerRefused) -> OptimizerRefused:
+    """Put the user's line before the message of a refusal: that of the call of the recorded step."""
+    error.message = f"{get_user_location()}: {error.message}"
+    return error
+
+
 class StepRunner:
     """The steps of one body.
 
@@ -119,14 +126,20 @@ class StepRunner:
         self.optimizers = optimizers
         self.home = home
         self.seed = seed
-        self.reader = ScalarReader(optimizers)
+        try:
+            self.reader = ScalarReader(optimizers)
+        except OptimizerRefused as error:
+            raise _locate(error) from None
         self.recording = StepCapture(body, models, optimizers)
         self._variants: dict[tuple[object, ...], list[Variant]] = {}
 
     def run(self, step: int, batch: Sequence[torch.Tensor], rebuild: Rebuild) -> Outcome:
         """Carry out `step` on a batch; the state is left after it."""
         key = derive_key(self.seed, STEP, step)
-        row = self.reader.read()
+        try:
+            row = self.reader.read()
+        except OptimizerRefused as error:
+            raise _locate(error) from None
         kinds = (self.home.signature, *((tensor.shape, tensor.dtype) for tensor in batch))
         variant = self._find(kinds)
         if variant is None:
