@@ -63,10 +63,10 @@ class Recorded:
 def record(path, net, optimizer, body, *, steps=6, epochs=4, before=None, data=None, batch_size=4, **options):
     """Record some steps; `before(step)` is called before each step; the run is left open."""
     run = assay.start(path, seed=1, **options)
-    loader = run.loader(data or make_data(), batch_size=batch_size)
-    step = run.step(models=as_list(net), optimizers=as_list(optimizer))(body)
     found = Recorded(run, [], [])
     try:
+        loader = run.loader(data or make_data(), batch_size=batch_size)
+        step = run.step(models=as_list(net), optimizers=as_list(optimizer))(body)
         for _ in run.epochs(epochs):
             for batch in loader:
                 if run.step_number == steps:

@@ -230,12 +230,11 @@ def test_what_changes_python_is_refused_by_name(function, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     "make",
     [
-        lambda net: torch.optim.Adam(net.parameters(), fused=True),
         lambda net: torch.optim.SGD(net.parameters(), lr=torch.tensor(0.1)),
         lambda net: torch.optim.LBFGS(net.parameters()),
         lambda net: torch.optim.ASGD(net.parameters()),
     ],
-    ids=["fused", "tensor rate", "LBFGS", "ASGD"],
+    ids=["tensor rate", "LBFGS", "ASGD"],
 )
 def test_optimizers_that_cannot_be_recorded_are_refused(make, tmp_path):
     """Forms and classes of optimizers whose numbers do not follow from settings and counters are refused."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dis
 import functools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -60,3 +60,22 @@ def find_modules(name: str, space: Mapping[str, Any]) -> list[ModuleType]:
 def get_names(code: CodeType) -> frozenset[str]:
     """Return the names of globals and attributes in a code object and those inside it."""
     return frozenset(name for inner in iterate_code(code) for name in inner.co_names)
+
+
+def find_line(codes: Iterable[CodeType], names: Sequence[str]) -> str | None:
+    """Return `file:line` of the instruction that most likely changes something, or None.
+
+    Args:
+        codes: where to look.
+        names: of the thing, the most telling first; a line that stores under a name comes before lines that read it.
+    """
+    lines: dict[tuple[str, bool], str] = {}
+    for code in codes:
+        line = code.co_firstlineno
+        for instruction in dis.get_instructions(code):
+            line = (instruction.positions.lineno if instruction.positions else None) or line
+            if instruction.argval in names:
+                is_store = instruction.opname.startswith(("STORE_", "DELETE_"))
+                lines.setdefault((instruction.argval, is_store), f"{code.co_filename}:{line}")
+    wanted = [*((name, True) for name in names), *((name, False) for name in names)]
+    return next((lines[one] for one in wanted if one in lines), None)

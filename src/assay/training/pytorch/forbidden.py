@@ -73,6 +73,7 @@ def _get_owner(value: Any) -> Any:
 
 
 _GLOBAL_GENERATORS = (_get_owner(random.random), _get_owner(np.random.rand))
+_SEVERAL_DEVICES = ("torch.nn.parallel", "torch.distributed")
 _OPEN_IN_TORCH = ("torch.distributions", "torch.optim.lr_scheduler")
 _BAGS = (SimpleNamespace, argparse.Namespace, threading.local)
 _C_DATA = ctypes.c_int.__mro__[-2]
@@ -85,6 +86,10 @@ _UNCHANGING = (
     logging.Logger, contextvars.ContextVar, inspect.Signature, inspect.Parameter,
     type(inspect.FullArgSpec.args),
 )  # fmt: skip
+
+
+Objection = tuple[str, str]
+"""What is wrong, and the cure."""
 
 
 class StepRefused(CaptureRefused):
@@ -108,7 +113,7 @@ def is_own_code(code: CodeType) -> bool:
     return code.co_filename.startswith(_OWN_FOLDER)
 
 
-def get_objection(value: Any) -> tuple[str, str] | None:
+def get_objection(value: Any) -> Objection | None:
     """Return (what is wrong, cure) if a step must not use `value`, else None."""
     owner = _get_owner(value)
     if isinstance(value, GENERATORS) or isinstance(owner, GENERATORS):
@@ -176,12 +181,9 @@ def _is_hashable_function(value: Any) -> bool:
     return type(value) is type(time.time)
 
 
-def _get_torch_objection(value: Any) -> tuple[str, str] | None:
-    kind = type(value)
-    if isinstance(value, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
-        return f"uses {kind.__name__}", "pass the module itself; training on several devices is not recorded"
-    if kind.__name__ == "OptimizedModule" and kind.__module__.startswith("torch._dynamo"):
-        return "uses a module made by torch.compile", "pass the module itself (compiled._orig_mod)"
+def _get_torch_objection(value: Any) -> Objection | None:
+    if isinstance(value, torch.nn.Module):
+        return get_module_objection(value)
     if isinstance(value, FunctionType) and hasattr(value, "_torchdynamo_orig_callable"):
         if not hasattr(value, "_torchdynamo_disable"):
             return "uses a function made by torch.compile", "pass the function itself"
@@ -195,12 +197,29 @@ def _get_torch_objection(value: Any) -> tuple[str, str] | None:
     return None
 
 
+def get_module_objection(module: torch.nn.Module) -> Objection | None:
+    """Return (what is wrong, cure) if a module is compiled or wraps one for several devices or processes, else None."""
+    kind = type(module)
+    if kind.__name__ == "OptimizedModule" and kind.__module__.startswith("torch._dynamo"):
+        return "uses a module made by torch.compile", "pass the module itself (compiled._orig_mod)"
+    if module._compiled_call_impl is not None:
+        return "uses a module that was compiled in place (module.compile())", "leave out the call of module.compile()"
+    wrappers = (base.__name__ for base in kind.__mro__ if base.__module__.startswith(_SEVERAL_DEVICES))
+    wrapper = next(wrappers, None)
+    if wrapper is not None:
+        return (
+            f"uses {wrapper}",
+            "pass the module itself; training on several devices or in several processes is not recorded",
+        )
+    return None
+
+
 def is_hidden_iterator(value: Any) -> bool:
     """True for iterators and generators: their position cannot be read without moving it."""
     return hasattr(type(value), "__next__") and not isinstance(value, torch.Tensor)
 
 
-def get_import_objection(name: str) -> tuple[str, str] | None:
+def get_import_objection(name: str) -> Objection | None:
     """Return (what is wrong, cure) if a step must not import the module `name` itself."""
     if name in _RANDOM_MODULES:
         return f"imports {name} in the step", RANDOM_CURE

@@ -13,6 +13,7 @@ Source: `docs/explanation/recording.md`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from itertools import chain
 from operator import attrgetter, call, is_
@@ -25,6 +26,7 @@ from torch.nn.modules import module as _module
 from torch.optim import optimizer as _optimizer
 
 from assay.protocol.evidence.program import MAX_CONSTANT_BYTES
+from assay.training.pytorch import code_reading
 from assay.training.pytorch.reachable import Reachable, Walk
 from assay.training.pytorch.scopes import MISSING, describe_changes, is_same_value, show
 
@@ -151,6 +153,15 @@ class Guards:
             if array.tobytes() != data:
                 lines.append(f"{label}: the numpy array was written")
         return list(dict.fromkeys(lines))
+
+    def find_line(self, change: str) -> str:
+        """Return `file:line` of what the step most likely does with something that has changed.
+
+        Args:
+            change: a line of `describe_change`.
+        """
+        names = re.findall(r"[^\W\d]\w*", change.partition(": ")[0].partition(" (")[0])
+        return code_reading.find_line(self.found.code, names[::-1]) or "<step>:0"
 
 
 def collect_guards(

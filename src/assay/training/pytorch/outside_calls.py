@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from assay.training.pytorch.forbidden import CLOCK_CURE, RANDOM_CURE, StepRefused
+from assay.training.pytorch.forbidden import CLOCK_CURE, RANDOM_CURE, Objection, StepRefused
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[2])
 _TORCH = (str(Path(torch.__file__).resolve().parent), str(Path(np.__file__).resolve().parent))
@@ -44,8 +44,6 @@ _READS = frozenset({"read", "readline", "readlines", "readinto", "recv", "getval
 _NOW = frozenset({"now", "utcnow", "today"})
 _MODULES = {"time": ("reads a clock", CLOCK_CURE), "_random": ("draws from Python's generator", RANDOM_CURE)}
 _GET_ENVIRONMENT = frozenset({os.getenv.__code__})
-
-Objection = tuple[str, str]
 
 
 def _classify(code: CodeType, known: dict[str, int]) -> int:

@@ -84,6 +84,7 @@ class Reachable:
         arrays: name to small numpy array, guarded by bytes.
         contexts: context variables whose values are guarded.
         notes: what is not guarded or happens only while recording.
+        code: what the step may run, in the order in which it was found.
     """
 
     scopes: list[Scope] = field(default_factory=list)
@@ -96,6 +97,7 @@ class Reachable:
     arrays: list[tuple[str, np.ndarray]] = field(default_factory=list)
     contexts: list[ContextVar[Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    code: list[CodeType] = field(default_factory=list)
 
 
 class Walk:
@@ -127,7 +129,7 @@ class Walk:
         self._waiting: dict[str, list[Callable[[], None]]] = defaultdict(list)
         self._objects: list[tuple[dict[str, Any], str]] = []
         self._globals: dict[int, tuple[dict[str, Any], set[str], str]] = {}
-        self._doubtful: list[tuple[str, str, tuple[str, str]]] = []
+        self._doubtful: list[tuple[str, str, str]] = []  # name, what is wrong, cure
         self._work: deque[Callable[[], None]] = deque()
         self._attribute: str | None = None  # of the value whose visit begins
         self._settings: set[str] = set()  # texts in code that reads the settings of optimizers
@@ -147,9 +149,9 @@ class Walk:
         self._guard_globals()
         self._guard_objects()
         self._guard_settings()
-        for name, label, (reason, cure) in self._doubtful:
+        for name, reason, cure in self._doubtful:
             if name in self._names:
-                raise StepRefused(f"{label}: the step {reason}", next_step=cure)
+                raise StepRefused(reason, next_step=cure)
         return self.found
 
     # -- values -------------------------------------------------------------------------------------------------------
@@ -185,7 +187,7 @@ class Walk:
 
     def _object(self, label: str, where: _Where, objection: tuple[str, str], attribute: str | None) -> None:
         if attribute is not None:
-            self._doubtful.append((attribute, label, objection))
+            self._doubtful.append((attribute, f"{where}: the step {objection[0]} ({label})", objection[1]))
         elif where.certain:
             raise StepRefused(f"{where}: the step {objection[0]} ({label})", next_step=objection[1])
         else:
@@ -386,6 +388,7 @@ class Walk:
 
     def _scan(self, code: CodeType, space: dict[str, Any], closure: dict[str, Any], certain: bool) -> None:  # noqa: FBT001
         """Follow the names that a code object reads."""
+        self.found.code.append(code)
         read = self._globals.setdefault(id(space), (space, set(), code.co_filename))[1]
         first_local = code.co_varnames[0] if code.co_argcount else None
         instructions = list(dis.get_instructions(code))

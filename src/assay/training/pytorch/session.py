@@ -37,6 +37,7 @@ from assay.training.pytorch.measuring import measure
 from assay.training.pytorch.observe import Observer, ObserveRefused
 from assay.training.pytorch.parent import Parent, adopt_parent
 from assay.training.pytorch.profile import tune_allocator
+from assay.training.pytorch.recordable import verify_recordable
 from assay.training.pytorch.run_errors import AlreadyFinished, WrongOrder
 from assay.training.pytorch.step_runner import StepRunner
 from assay.training.recorder import RunRecorder
@@ -202,6 +203,10 @@ class Run:
             optimizers: every optimizer that it steps.
             accumulate: batches of the loader that make one step. The loader then yields lists of so many batches, the
                 last list of an epoch may be shorter, and the step goes through its list before it updates.
+
+        Raises:
+            StepRefused, OptimizerRefused: a model or an optimizer that cannot be recorded, with the line of this call.
+            WrongOrder: the loop has begun.
         """
         if self._live is not None:
             raise WrongOrder(
@@ -211,6 +216,7 @@ class Run:
             )
         if not models or not optimizers:
             raise UsageError("a recorded step needs models=[...] and optimizers=[...]")
+        verify_recordable(models, optimizers)
         if self._models or accumulate is not None:
             self._accumulate(accumulate)
         self._models += [model for model in models if not any(model is known for known in self._models)]

@@ -213,8 +213,9 @@ class StepRunner:
             return
         last = self._variants.get(kinds, [None])[-1]
         changes = last.guards.describe_change() if last is not None else ["the shapes of the batch"]
+        where = f"{last.guards.find_line(changes[0])}: " if last is not None and changes else ""
         raise CaptureRefused(
-            f"the step needed more than {MAX_PROGRAMS} programs",
+            f"{where}the step needed more than {MAX_PROGRAMS} programs",
             actual="; ".join(changes[:5]),
             next_step="keep what changes in a buffer of the model or pass it in the batch; pad batches to a few shapes",
         )

@@ -23,7 +23,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from assay.errors import CaptureRefused
-from assay.training.pytorch import draws, fused, list_operators
+from assay.training.pytorch import draws, fused, list_operators, refused_calls
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[2])
 _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
@@ -71,6 +71,16 @@ def get_geometry(tensor: torch.Tensor) -> Geometry:
         tensor.stride(),
         tensor.dtype,
     )
+
+
+def require_dense(tensor: torch.Tensor) -> None:
+    """Refuse a tensor without a memory of its own, such as a sparse gradient, in the line that makes or uses it."""
+    if tensor.layout is not torch.strided:
+        raise CaptureRefused(
+            f"{get_user_location()}: the step uses a tensor with the layout {tensor.layout}",
+            expected="dense tensors",
+            next_step="leave sparse=True out (embeddings), or call to_dense() outside the step",
+        )
 
 
 def get_user_location() -> Location:
@@ -128,18 +138,6 @@ class Tape:
     foreign: dict[Geometry, torch.Tensor] = field(default_factory=dict)
     alive: list[Any] = field(default_factory=list)
     randoms: int = 0
-
-
-def _refuse_dependence(func: torch._ops.OpOverload, location: Location) -> CaptureRefused:
-    if any(isinstance(result.type, torch.TensorType) for result in func._schema.returns):
-        return CaptureRefused(
-            f"{location}: {func} has an output whose shape depends on values",
-            next_step="use a fixed shape: multiply by the mask, or torch.where",
-        )
-    return CaptureRefused(
-        f"{location}: the step reads the values of tensors ({func})",
-        next_step="compare and choose with tensors (==, torch.where), or do it outside the step",
-    )
 
 
 _ABOUT_TYPES = frozenset({torch.ops.aten.promote_types, torch.ops.aten.result_type, torch.ops.aten.can_cast})
@@ -207,7 +205,7 @@ class Recorder(TorchDispatchMode):
         rewritten = rewrite(func, args, kwargs, self._dispatch)
         if rewritten is not NotImplemented:
             return rewritten
-        self._refuse(func, args, location)
+        self._refuse(func, args, kwargs, location)
         if draws.is_random(func, args):
             return self._draw(func, args, kwargs, location)
         if func in draws.EMPTY:
@@ -223,25 +221,18 @@ class Recorder(TorchDispatchMode):
     def _dispatch(self, func: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.__torch_dispatch__(func, (), args, kwargs)
 
-    def _refuse(self, func: torch._ops.OpOverload, args: tuple[Any, ...], location: Location) -> None:
+    def _refuse(
+        self, func: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], location: Location
+    ) -> None:
         reads = func is torch.ops.aten._local_scalar_dense.default and self.region is None and not self.may_read
         if reads and not is_validity_check():
             raise CaptureRefused(
                 f"{location}: the step reads the value of a tensor (.item(), float(), if tensor, print)",
                 next_step="return the tensor from the step and read it outside, or use torch.where",
             )
-        if torch.Tag.dynamic_output_shape in func.tags or torch.Tag.data_dependent_output in func.tags:
-            boolean_index = any(
-                isinstance(item, torch.Tensor) and item.dtype in (torch.bool, torch.uint8)
-                for item in (args[1] if len(args) > 1 and isinstance(args[1], (list, tuple)) else ())
-            )
-            indexing = func.overloadpacket in (
-                torch.ops.aten.index,
-                torch.ops.aten.index_put_,
-                torch.ops.aten.index_put,
-            )
-            if (not indexing or boolean_index) and func is not torch.ops.aten._local_scalar_dense.default:
-                raise _refuse_dependence(func, location)
+        objection = refused_calls.find_objection(func, args, kwargs)
+        if objection is not None:
+            raise CaptureRefused(f"{location}: the step {objection[0]}", next_step=objection[1])
 
     def _refuse_fused(
         self, func: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], location: Location
@@ -279,6 +270,7 @@ class Recorder(TorchDispatchMode):
     def _reference(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
             return value
+        require_dense(value)
         geometry = get_geometry(value)
         if geometry not in self.tape.tensors:
             self.tape.tensors[geometry] = value
@@ -299,6 +291,7 @@ class Recorder(TorchDispatchMode):
         def output(value: Any) -> Any:
             if not isinstance(value, torch.Tensor):
                 return value
+            require_dense(value)
             geometry = get_geometry(value)
             self._produced.add(geometry[0])
             self.tape.tensors.setdefault(geometry, value)

@@ -116,7 +116,8 @@ def watch_side_effects(guards: Guards) -> Iterator[None]:
     norm of torch set at each call.
 
     Raises:
-        StepRefused: names each attribute, global, element or closure variable with its old and new value.
+        StepRefused: names each attribute, global, element or closure variable with its old and new value, and the line
+            in which the step stores, or else reads, something of that name.
     """
     modes = guards.modes
     guards.refresh()
@@ -130,8 +131,10 @@ def watch_side_effects(guards: Guards) -> Iterator[None]:
         guards.refresh()
         guards.modes = modes
     if lines:
+        changed = lines[0].partition(": ")[0]
+        where = guards.find_line(changed)
         raise StepRefused(
-            f"the step changes Python objects, which a graph would not repeat: {lines[0].partition(': ')[0]}",
+            f"{where}: the step changes Python objects, which a graph would not repeat: {changed}",
             expected="a step that changes tensors of its models and nothing else",
             actual="; ".join(lines[:10]),
             next_step=_CHANGE_CURE,
