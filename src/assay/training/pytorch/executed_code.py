@@ -6,9 +6,9 @@ Source: `docs/explanation/recording.md`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import CodeType, FrameType
+from types import CodeType, FrameType, MethodType
 from typing import Any
 
 from torch import nn
@@ -17,10 +17,17 @@ from assay.training.pytorch.forbidden import is_foreign, is_installed
 from assay.training.pytorch.outside_calls import put_back
 
 
-def uses_packages(models: Sequence[nn.Module]) -> bool:
-    """True if a module's class, or one that it inherits from, is of an installed package other than torch."""
-    kinds = {kind for model in models for module in model.modules() for kind in type(module).__mro__}
-    names = {kind.__module__ for kind in kinds}
+def uses_packages(models: Sequence[nn.Module], body: Callable[..., Any]) -> bool:
+    """True if a class of an installed package other than torch takes part in a step, or one that inherits from it.
+
+    Args:
+        models: whose modules' classes are asked for.
+        body: the step; where it is a partial call, as for another package's trainer, so are the owners of the methods
+            that it is given.
+    """
+    owners = {type(module) for model in models for module in model.modules()}
+    owners |= {type(value.__self__) for value in getattr(body, "args", ()) if isinstance(value, MethodType)}
+    names = {kind.__module__ for owner in owners for kind in owner.__mro__}
     files = [getattr(sys.modules.get(name), "__file__", None) for name in names if not is_foreign(name)]
     return any(file is not None and is_installed(file) for file in files)
 

@@ -1,9 +1,6 @@
-"""Hugging Face `Trainer`: a callback that watches its loop, at the level *observed*.
+"""Hugging Face `Trainer`: a callback that watches its loop, or records it where its step allows.
 
-The `Trainer` owns its loop, its data order and its step, so nothing of it is captured. For a replayable run of the same
-model write the five lines of `assay.start` around a step of your own.
-
-Source: `spec/observed.md`.
+Source: `docs/how-to/trainers.md`, `spec/observed.md`.
 """
 
 from __future__ import annotations
@@ -11,11 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from assay.errors import UsageError
+from assay.training.pytorch.loader import Loader
 from assay.training.pytorch.observe import DEFAULT_PERIOD, observe
+from assay.training.pytorch.run_errors import WrongOrder
 from assay.training.pytorch.session import Run
+from assay.training.pytorch.trainer_levels import OBSERVED, verify_level
 
 try:
     from transformers import TrainerCallback
+
+    from assay.training.pytorch.huggingface_step import HuggingFaceStep, SingleBatches
 except ImportError as error:
     raise UsageError(
         "the callback needs Hugging Face transformers", next_step="pip install 'assay[huggingface]'"
@@ -23,23 +25,51 @@ except ImportError as error:
 
 
 class HuggingFaceCallback(TrainerCallback):
-    """Watches a `Trainer`: `Trainer(..., callbacks=[assay.HuggingFaceCallback(run)])`.
+    """Watches or records a `Trainer`: `Trainer(..., callbacks=[assay.HuggingFaceCallback(run)])`.
 
-    The run is finished when training ends, and what the `Trainer` logs is logged, as declared values.
+    What the `Trainer` logs is logged, as declared values. An observed run is finished when training ends. A replayable
+    one is finished by `run.finish()`, so that `run.evaluate` can come before it.
 
     Args:
         run: from `assay.start`, in a new folder.
-        every: a state root every so many steps of the optimizer.
+        level: "observed", or "replayable": each step is then recorded, `take_over` gives the trainer the batches, and
+            what cannot be recorded is refused when training begins.
+        every: an observed run has a state root every so many steps of the optimizer.
     """
 
-    def __init__(self, run: Run, *, every: int = DEFAULT_PERIOD) -> None:
-        self._run = run
-        self._every = every
+    def __init__(self, run: Run, *, level: str = "observed", every: int = DEFAULT_PERIOD) -> None:
+        verify_level(level)
+        self._run, self._level, self._every = run, level, every
+        self._taken: tuple[Any, Loader] | None = None
+
+    def take_over(self, trainer: Any, loader: Loader) -> None:
+        """Give a trainer the batches of the run, before `trainer.train()`.
+
+        Args:
+            trainer: that has this callback, at the level replayable.
+            loader: of `run.loader`, with the trainer's batch size.
+        """
+        self._taken = trainer, loader
+        batches = SingleBatches(loader)
+        trainer.get_train_dataloader = lambda: batches
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002 - its signature
-        """Begin to watch the model and the optimizer that the `Trainer` made."""
-        optimizer = given["optimizer"]
-        observe(self._run, given["model"], getattr(optimizer, "optimizer", optimizer), every=self._every)
+        """Begin to watch the model and its optimizer, or put a recorded step in the place of the `Trainer`'s.
+
+        Raises:
+            TrainerUnfit: the training cannot be recorded as replayable.
+            WrongOrder: nobody called `take_over`.
+        """
+        if self._level == OBSERVED:
+            optimizer = given["optimizer"]
+            observe(self._run, given["model"], getattr(optimizer, "optimizer", optimizer), every=self._every)
+            return
+        if self._taken is None:
+            raise WrongOrder(
+                "the trainer has no batches of the run",
+                next_step="callback.take_over(trainer, run.loader(dataset, batch_size=...)) before trainer.train()",
+            )
+        HuggingFaceStep(self._run, *self._taken)
 
     def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002 - its signature
         """Log what the `Trainer` logs: numbers alone."""
@@ -49,5 +79,6 @@ class HuggingFaceCallback(TrainerCallback):
             self._run.log(**numbers)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002 - its signature
-        """End the run."""
-        self._run.finish()
+        """End an observed run."""
+        if self._level == OBSERVED:
+            self._run.finish()

@@ -181,7 +181,7 @@ class StepRunner:
         self._refuse_too_many(kinds)
         self._refuse_other_profile()
         tried = None
-        if uses_packages(self.models):
+        if uses_packages(self.models, self.body):
             eager = partial(self.recording.run_eager, batch, rebuild, key)
             tried = try_step(self.models, self.optimizers, eager)
         guards = collect_guards(self.body, self.models, self.optimizers, tried.executed if tried else None)
