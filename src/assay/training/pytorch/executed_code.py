@@ -25,7 +25,7 @@ def uses_packages(models: Sequence[nn.Module], body: Callable[..., Any]) -> bool
         body: the step; where it is a partial call, as for another package's trainer, so are the owners of the methods
             that it is given.
     """
-    owners = {type(module) for model in models for module in model.modules()}
+    owners: set[type] = {type(module) for model in models for module in model.modules()}
     owners |= {type(value.__self__) for value in getattr(body, "args", ()) if isinstance(value, MethodType)}
     names = {kind.__module__ for owner in owners for kind in owner.__mro__}
     files = [getattr(sys.modules.get(name), "__file__", None) for name in names if not is_foreign(name)]

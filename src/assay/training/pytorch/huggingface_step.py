@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType  # type: ignore[import-untyped]
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -55,7 +55,7 @@ def verify_trainer(trainer: Trainer, loader: Loader) -> None:
             )  # fmt: skip
 
 
-def _list_objections(trainer: Trainer, loader: Loader) -> Iterator[tuple[bool, str, str, str]]:
+def _list_objections(trainer: Any, loader: Loader) -> Iterator[tuple[bool, str, str, str]]:
     """Yield (whether it is so, what is there, what should be, cure)."""
     args, accelerator = trainer.args, trainer.accelerator
     precision, kind = accelerator.mixed_precision, accelerator.distributed_type.value
@@ -83,7 +83,7 @@ def _list_objections(trainer: Trainer, loader: Loader) -> Iterator[tuple[bool, s
 
 def _list_hooks(trainer: Trainer) -> Iterator[tuple[bool, str, str, str]]:
     """Yield objections against what runs inside of the step beside `training_step`."""
-    owners = [(trainer, Trainer, _OWN_IN_STEP)]
+    owners: list[tuple[Any, type, tuple[str, ...]]] = [(trainer, Trainer, _OWN_IN_STEP)]
     owners += [(callback, TrainerCallback, _IN_STEP) for callback in trainer.callback_handler.callbacks]
     for owner, base, names in owners:
         for name in names:
@@ -213,7 +213,7 @@ class HuggingFaceStep:
         trainer.training_step = self._take
         trainer.accelerator.clip_grad_norm_ = self._get_norm
 
-    def _take(self, _model: nn.Module, inputs: Any, _items: Any = None) -> torch.Tensor:
+    def _take(self, _model: nn.Module, inputs: Any, _items: Any = None) -> Any:
         """Stand in the place of `training_step`: the step is carried out with the last batch of an update."""
         self._given.append(inputs)
         if len(self._given) < self._trainer.current_gradient_accumulation_steps:
@@ -267,16 +267,16 @@ def _carry_out(
     batches = given if isinstance(given, list) else [given]
     model.train()
     items = count_items(batches, next(model.parameters()).device)
-    total = None
+    losses: list[torch.Tensor] = []
     for batch in batches:
         loss = compute_loss(model, batch, num_items_in_batch=items)
         if not twin.is_scaled(items):
             loss = loss / len(batches)
         loss.backward()
-        total = loss.detach() if total is None else total + loss.detach()
+        losses.append(loss.detach())
     for refused in (refusal for one in twin.absent for refusal in one.refused):
         raise refused  # it was caught, and the step went on
     norm = nn.utils.clip_grad_norm_(model.parameters(), bound)
     optimizer.step()
     optimizer.zero_grad()
-    return total, norm
+    return reduce(torch.add, losses), norm
