@@ -151,6 +151,19 @@ def look_up(*, by_frequency=False):
     )
 
 
+def multi_margin_backward(*, grad="f32 2", reduction=0):
+    """Return the gradient of a margin loss over 2 rows of 3."""
+    arguments = ["$0", "$1", "$2", 1, 1.0, None, reduction]
+    return program([grad, "f32 2 3", "i64 2"], [node("multi_margin_loss_backward", arguments, ["f32 2 3"])])
+
+
+def multilabel_margin_backward(*, grad="f32", reduction=1):
+    """Return the gradient of a margin loss over 2 rows of 3 with several labels each."""
+    forward = node("multilabel_margin_loss_forward", ["$1", "$2", reduction], ["f32", "f32 2 3"])
+    backward = node("multilabel_margin_loss_backward", ["$0", "$1", "$2", reduction, "$4"], ["f32 2 3"])
+    return program([grad, "f32 2 3", "i64 2 3"], [forward, backward])
+
+
 HOSTILE = [
     (attend, {"value": "f32 1 2 1 8"}),
     (attend, {"mask": "f32 2 2 4 4"}),
@@ -172,6 +185,11 @@ HOSTILE = [
     (fold, {"sizes": (4000,)}),
     (fold, {"size": 1}),
     (look_up, {"by_frequency": True}),
+    (multi_margin_backward, {"grad": "f32 1"}),
+    (multi_margin_backward, {"grad": "f32"}),
+    (multi_margin_backward, {"reduction": 1}),
+    (multilabel_margin_backward, {"grad": "f32 0"}),
+    (multilabel_margin_backward, {"grad": "f32 2"}),
 ]
 
 
@@ -222,6 +240,37 @@ def test_indices_that_torch_checks(what, far):
     assert len(run(subject, [torch.ones(2), torch.tensor([0, 1])])) == 1
     with pytest.raises((IndexError, RuntimeError)):
         run(subject, [torch.ones(2), torch.tensor([0, far])])
+
+
+LOSSES_CHECKED_BY_TORCH = {
+    "multi_margin_loss": [node("multi_margin_loss", ["$0", "$1", 1, 1.0, None, 0], ["f32 2"])],
+    "multi_margin_loss_backward": [
+        node("multi_margin_loss_backward", ["$2", "$0", "$1", 1, 1.0, None, 0], ["f32 2 3"]),
+    ],
+    "multilabel_margin_loss": [
+        node("unsqueeze", ["$1", 0], ["i64 1 2"]),
+        node("multilabel_margin_loss_forward", ["$3", "$4", 0], ["f32 1", "f32 1 2"]),
+    ],
+    "multilabel_margin_loss_backward": [
+        node("unsqueeze", ["$1", 0], ["i64 1 2"]),
+        node("multilabel_margin_loss_backward", ["$2", "$3", "$4", 0, "$3"], ["f32 1 2"]),
+    ],
+}
+"""Inputs: scores, two targets, the gradient of each row, the scores of one row."""
+
+
+@pytest.mark.parametrize("far", [FAR, -FAR])
+@pytest.mark.parametrize("what", LOSSES_CHECKED_BY_TORCH)
+def test_targets_that_torch_checks(what, far):
+    """Margin losses compare every target with the number of classes, forward and backward."""
+    rows = 1 if "multilabel" in what else 2
+    inputs = ["f32 2 3", "i64 2", f"f32 {rows}", *(["f32 1 2"] if rows == 1 else [])]
+    subject = program(inputs, LOSSES_CHECKED_BY_TORCH[what])
+    verify_program(subject, OPERATORS)
+    spare = [torch.ones(1, 2)] if rows == 1 else []
+    assert run(subject, [torch.ones(2, 3), torch.tensor([0, 1]), torch.ones(rows), *spare])
+    with pytest.raises(RuntimeError, match="out of range"):
+        run(subject, [torch.ones(2, 3), torch.tensor([0, far]), torch.ones(rows), *spare])
 
 
 VIEWS = [([4], [1], 0), ([2], [1], FAR), ([1], [1], -5), ([2], [-1], 1), ([2**33], [2**31], 0), ([3], [2**63 - 1], 0)]

@@ -253,7 +253,7 @@ def test_a_nan_stops_the_run_and_keeps_it(tmp_path):
                 break
             step(batch)
     left = RecordedRun(tmp_path / "run")
-    assert (left.is_finished, left.steps) == (False, 1)
+    assert (left.is_finished, left.steps) == (False, 2)
     left.close()
 
 
@@ -446,3 +446,20 @@ def test_the_data_set_may_change_after_it_was_committed(tmp_path):
     body = make_body(other, optimizer)
     actual = record(tmp_path / "two", other, optimizer, body, data=data, before=spoil).run.finish()
     assert actual.transcript == expected.transcript
+
+
+def test_a_run_closed_after_a_checkpoint_goes_on_from_it(tmp_path):
+    """The row of the last step is on the disk: the step behind the checkpoint is there to be done again."""
+
+    def record_to(steps):
+        net = make_net()
+        optimizer = sgd(net)
+        return record(tmp_path / "run", net, optimizer, make_body(net, optimizer), steps=steps, checkpoint_every=4)
+
+    record_to(5).run.close()
+    left = RecordedRun(tmp_path / "run")
+    assert left.steps == 5
+    left.close()
+    resumed = record_to(7)
+    assert len(resumed.losses) == 3  # steps 5 to 7
+    resumed.run.close()

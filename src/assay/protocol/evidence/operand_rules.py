@@ -148,6 +148,18 @@ def _verify_loss_backward(forward: str) -> Callable[[_Call], None]:
     return verify
 
 
+def _verify_margin_backward(place: int) -> Callable[[_Call], None]:
+    """The kernels check the targets, and read one gradient for each row, or one, whatever there is."""
+
+    def verify(call: _Call) -> None:
+        shape = call.require_shape(1, "self")
+        reduction = call.get_integers(place, "reduction") or (1,)
+        wanted = shape[0] if reduction == (0,) and len(shape) == 2 else 1
+        call.require(prod(call.require_shape(0, "grad_output")) == wanted, f"grad_output has not {wanted} elements")
+
+    return verify
+
+
 def _verify_embedding_backward(call: _Call) -> None:
     call.require(call.get(4, "scale_grad_by_freq") == Boolean(value=False), "indices are counted without a check")
 
@@ -304,6 +316,8 @@ _RULES: Final[dict[str, Callable[[_Call], None]]] = {
     "aten.max_pool2d_with_indices_backward.default": _verify_pool_backward("aten.max_pool2d_with_indices.default", 7),
     "aten.nll_loss_backward.default": _verify_loss_backward("aten.nll_loss_forward.default"),
     "aten.nll_loss2d_backward.default": _verify_loss_backward("aten.nll_loss2d_forward.default"),
+    "aten.multi_margin_loss_backward.default": _verify_margin_backward(6),
+    "aten.multilabel_margin_loss_backward.default": _verify_margin_backward(3),
     "aten.embedding_dense_backward.default": _verify_embedding_backward,
     _BAGS: _verify_bags,
     "aten._embedding_bag_backward.default": _verify_bags_backward,

@@ -63,7 +63,9 @@ OPERATORS: frozenset[str] = frozenset(
     aten.max_pool2d_with_indices.default aten.max_pool2d_with_indices_backward.default aten.maximum.default
     aten.mean.default aten.mean.dim aten.min.default aten.min.dim aten.minimum.default aten.mish.default
     aten.mish_backward.default aten.mm.default aten.mse_loss.default aten.mse_loss_backward.default aten.mul.Scalar
-    aten.mul.Tensor aten.mv.default aten.nan_to_num.default aten.native_batch_norm.default
+    aten.mul.Tensor aten.multi_margin_loss.default aten.multi_margin_loss_backward.default
+    aten.multilabel_margin_loss_backward.default aten.multilabel_margin_loss_forward.default
+    aten.mv.default aten.nan_to_num.default aten.native_batch_norm.default
     aten.native_batch_norm_backward.default aten.native_group_norm.default aten.native_group_norm_backward.default
     aten.native_layer_norm.default aten.native_layer_norm_backward.default aten.ne.Scalar aten.ne.Tensor
     aten.neg.default aten.new_full.default aten.new_ones.default aten.new_zeros.default

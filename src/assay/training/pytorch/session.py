@@ -417,7 +417,7 @@ class Run:
     def sync(self) -> None:
         """Wait until the rows and checkpoints that were begun are on the disk.
 
-        The last step's own row and checkpoint are begun by the next step, or by `finish`.
+        The last step's own row is begun by the next step, by `finish` or by `close`; its checkpoint by the first two.
 
         Raises:
             StorageError: the disk failed, now or earlier.
@@ -426,8 +426,19 @@ class Run:
         self._run.steps.sync()
 
     def close(self) -> None:
-        """Let go of the run without ending it; the same script resumes it."""
-        self._letting_go()
+        """Let go of the run without ending it; the same script resumes it.
+
+        The row of the last step is written. Its checkpoint is not: schedulers may not have moved on yet.
+
+        Raises:
+            ResumeDiffers: the last step of a resumed run is another one than before.
+            StorageError: the disk failed, now or earlier.
+        """
+        try:
+            if self._live is not None:
+                self._live.recorder.settle()
+        finally:
+            self._letting_go()
 
     def __enter__(self) -> Self:
         return self
