@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from tests.training.pytorch.sessions import make_body, make_data, make_net, record_beside_plain, sgd
 
 MASK = torch.tensor([1.0, 0.0, 1.0])
+ABSENT = object()
 
 
 class Rebound(nn.Module):
@@ -353,3 +354,22 @@ def test_questions_about_types_are_no_part_of_a_program(tmp_path):
     closing, differing = record_beside_plain(tmp_path / "run", make)
     assert differing == []
     assert closing.steps == 6
+
+
+def test_a_mark_for_an_absent_argument_is_no_hindrance(tmp_path):
+    """`object()` as a default, compared by identity, has no contents that could change."""
+
+    def weigh(loss, weight=ABSENT):
+        return loss if weight is ABSENT else weight * loss
+
+    def make():
+        net = make_net()
+        optimizer = sgd(net)
+        return (
+            net,
+            optimizer,
+            make_body(net, optimizer, lambda net, b: weigh(functional.cross_entropy(net(b[0]), b[1]))),
+        )
+
+    closing, differing = record_beside_plain(tmp_path / "run", make)
+    assert (closing.steps, differing) == (6, [])

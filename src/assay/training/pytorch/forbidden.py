@@ -171,6 +171,8 @@ def _is_opaque(value: Any) -> bool:
     """True for objects of the standard library whose contents can change and are neither attributes nor elements."""
     if isinstance(value, _C_DATA):
         return True
+    if type(value) is object:  # a mark that is compared by identity
+        return False
     if type(value).__module__.partition(".")[0] not in sys.stdlib_module_names or isinstance(value, _CONTAINERS):
         return False
     is_readable = callable(value) or hasattr(value, "__dict__") or hasattr(type(value), "__next__")
