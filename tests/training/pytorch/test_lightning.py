@@ -1,6 +1,7 @@
 """Lightning's automatic step as a recorded step: the bits of Lightning's own, an audit that matches, refusals."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -23,6 +24,17 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 SIZE, LENGTH = 4, 6
 """22 samples in batches of 4: six steps an epoch, the last with two samples."""
+
+
+@pytest.fixture(autouse=True)
+def no_process_group_stays():
+    """Lightning's distributed strategy leaves a process group and variables that other packages' tests would see."""
+    kept = dict(os.environ)
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    os.environ.clear()
+    os.environ.update(kept)
 
 
 class Net(LightningModule):
