@@ -48,13 +48,18 @@ class InitialiserTape:
     def __exit__(self, *details: object) -> None:
         self.recorder.__exit__(*details)  # type: ignore[no-untyped-call]
 
-    def build(self, models: Sequence[nn.Module]) -> ir.Program:
-        """Return the program whose state outputs are the tensors of the models, as they are now.
+    def build(self, models: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer] = ()) -> ir.Program:
+        """Return the program whose state outputs are the tensors of models and optimizers, as they are now.
+
+        Optimizers may be made outside the block: a slot that is there before the first step, as Adagrad's, is filled
+        with one number.
 
         Raises:
-            CaptureRefused: a tensor was not made inside the block, or was changed after it.
+            CaptureRefused: a tensor of a model was not made inside the block, or one was changed after it.
         """
         entries, _ = layout.list_model_tensors(models)
+        slots = layout.list_slots(optimizers, entries)
+        filled = self._fill_like(slots)
         tape = self.recorder.tape
         calls = functional.select_calls(tape, set())
         made = {reference.geometry for call in calls for reference in functional.iterate_references(call.outputs)}
@@ -67,6 +72,8 @@ class InitialiserTape:
                     f"{entry.name} was not made inside `with run.init():`",
                     next_step="construct every model inside the block, or leave it out: then the start is declared",
                 )
+        entries += slots
+        geometries += [get_geometry(tensor) for tensor in filled]
         graph = functional.build_graph(
             calls, [geometry for geometry, _ in foreign], [value for _, value in foreign], geometries
         )
@@ -82,6 +89,15 @@ class InitialiserTape:
         )
         self._check(program, entries)
         return program
+
+    def _fill_like(self, slots: Sequence[layout.Entry]) -> list[torch.Tensor]:
+        """Write down how tensors like the slots are made; whether they have the slots' bits is checked in the end."""
+        first = [entry.tensor.reshape(-1)[0].item() if entry.tensor.numel() else 0 for entry in slots]
+        with self.recorder:
+            return [
+                torch.full(entry.tensor.shape, value, dtype=entry.tensor.dtype)
+                for entry, value in zip(slots, first, strict=True)
+            ]
 
     def _check(self, program: ir.Program, entries: Sequence[layout.Entry]) -> None:
         made = run_initialiser(program, self.key)
