@@ -5,13 +5,15 @@ import re
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
+import assay
 from assay.errors import CaptureRefused
 from assay.training.pytorch.formula import KNOWN
 from assay.verification.tasks import Task
 from assay.verification.worker import Worker
-from tests.training.pytorch.sessions import make_data, make_net, record, record_beside_plain
+from tests.training.pytorch.sessions import make_body, make_data, make_net, record, record_beside_plain
 
 STEPS, LEFT_AT = 52, 29
 
@@ -109,6 +111,48 @@ def test_recorded_resumed_and_audited(name, form, tmp_path):
     differing, unexplained = audit(tmp_path / "whole")
     assert differing == []
     assert unexplained == 0 if name in KNOWN else f"formula of {name} is not known" in unexplained
+
+
+@pytest.mark.parametrize("place", ["inside", "outside"])
+@pytest.mark.parametrize("name", ["Adagrad", "Adam"])
+def test_slots_from_construction_belong_to_the_start(name, place, tmp_path):
+    """Adagrad has slots before its first step: the initialiser makes them, wherever the optimizer is constructed."""
+    run = assay.start(tmp_path / "run", seed=1, checkpoint_every=4)
+    options = {"initial_accumulator_value": 0.25} if name == "Adagrad" else {}
+
+    def make_optimizer():
+        return getattr(torch.optim, name)(net.parameters(), lr=0.01, **options)
+
+    with run.init():
+        net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+        if place == "inside":
+            optimizer = make_optimizer()
+    if place == "outside":
+        optimizer = make_optimizer()
+    loader = run.loader(make_data(), batch_size=4)
+    step = run.step(models=[net], optimizers=[optimizer])(make_body(net, optimizer))
+    for _ in run.epochs(2):
+        for batch in loader:
+            step(batch)
+    run.finish()
+    worker = Worker(str(tmp_path / "run"))
+    assert worker.carry_out(Task("start", 0)).result == "matches"
+    assert audit(tmp_path / "run") == ([], 0)
+
+
+def test_slots_that_were_loaded_are_no_start_of_an_initialiser(tmp_path):
+    """What was loaded into an optimizer is made by no constructor: the run is refused, not found false later."""
+    run = assay.start(tmp_path / "run", seed=1)
+    with run.init():
+        net = nn.Linear(4, 3)
+    optimizer = torch.optim.Adagrad(net.parameters(), lr=0.01)
+    functional.cross_entropy(net(torch.eye(4)), torch.tensor([0, 1, 2, 0])).backward()
+    optimizer.step()
+    loader = run.loader(make_data(), batch_size=4)
+    step = run.step(models=[net], optimizers=[optimizer])(make_body(net, optimizer))
+    with pytest.raises(CaptureRefused, match="not what the recorded constructors make"):
+        step(next(iter(loader)))
+    run.close()
 
 
 @pytest.mark.parametrize(("name", "form"), list_forms(REFUSED))

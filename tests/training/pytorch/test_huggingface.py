@@ -151,11 +151,20 @@ class Weighted(Trainer):
         (Tiny, Trainer, {}),
         (Tiny, Weighted, {"gradient_accumulation_steps": 4, "max_grad_norm": 0.05}),
         (Tiny, Trainer, {"max_grad_norm": 0.0, "optim": "sgd", "max_steps": 9}),
+        (Tiny, Trainer, {"optim": "adamw_torch_fused"}),
         (make_gpt, Trainer, {}),
         (make_gpt, Trainer, {"gradient_accumulation_steps": 4, "weight_decay": 0.1}),
         (make_gpt, Trainer, {"label_smoothing_factor": 0.1}),
     ],
-    ids=["module", "own loss, accumulated", "sgd without clipping", "gpt", "gpt, accumulated", "gpt, smoothed"],
+    ids=[
+        "module",
+        "own loss, accumulated",
+        "sgd without clipping",
+        "fused",
+        "gpt",
+        "gpt, accumulated",
+        "gpt, smoothed",
+    ],
 )
 def test_the_recorded_run_has_the_bits_of_the_trainers_own_loop(tmp_path, make, kind, options):
     """Weights, rates and norms are those of `trainer.train()` alone; accumulated losses nearly so."""
@@ -199,7 +208,6 @@ class LooksAtGradients(TrainerCallback):
         ({"kind": OwnStep}, r"OwnStep\.training_step"),
         ({"further": [LooksAtGradients()]}, r"LooksAtGradients\.on_pre_optimizer_step"),
         ({"bf16": True}, "mixed precision bf16"),
-        ({"optim": "adamw_torch_fused"}, "fused optimizer"),
         ({"batch_size": 2}, "batches of 2"),
         ({"auto_find_batch_size": True}, "auto_find_batch_size"),
         ({"load_best_model_at_end": True, "eval_strategy": "no", "save_strategy": "no"}, "load_best_model_at_end"),

@@ -64,10 +64,6 @@ def _list_objections(trainer: Any, loader: Loader) -> Iterator[tuple[bool, str, 
         "leave fp16 and bf16 out; for bfloat16 put torch.autocast('cpu', torch.bfloat16) into compute_loss",
     )  # fmt: skip
     yield kind != "NO" or args.n_gpu > 1, f"distributed training ({kind})", "one device", "train on one device"
-    yield (
-        any(group.get("fused") for group in trainer.optimizer.param_groups), "a fused optimizer", "the default form",
-        "TrainingArguments(optim='adamw_torch'): the default of recent versions is 'adamw_torch_fused'",
-    )  # fmt: skip
     yield bool(args.torch_compile), "torch_compile", "the model itself", "leave torch_compile out"
     yield bool(args.auto_find_batch_size), "auto_find_batch_size", "one batch size", "leave it out"
     yield (

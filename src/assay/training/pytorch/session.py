@@ -296,7 +296,8 @@ class Run:
             raise WrongOrder("the run has no data or no step", expected="run.loader(...) and @run.step before the loop")
         mkldnn = opening.choose_mkldnn(self._models, wanted=self._mkldnn)
         profile = opening.open_profile(self._run, threads=self._threads, mkldnn=mkldnn)
-        initialiser = self._initialiser and self._initialiser.build(self._models, self._optimizers)
+        tape = self._initialiser
+        initialiser = tape.build(self._models, self._optimizers) if tape is not None else None
         home = StateHome(self._models, self._optimizers)
         start_, record = opening.adopt_start(self._run, *opening.describe_start(home, initialiser, self._parent))
         interval = opening.choose_interval(self._checkpoint_every, self._intended, declared=initialiser is None)
