@@ -158,7 +158,7 @@ def change_value(generator, item, borrowed):
     if isinstance(item, bool):
         return not item
     if isinstance(item, int):
-        return item + generator.choice([-1, 1, 2**31])
+        return min(item + generator.choice([-1, 1, 2**31]), 2**53 - 1)  # JSON holds no larger one exactly
     if isinstance(item, str) and item and kind < 4:
         place = generator.randrange(len(item))
         return item[:place] + generator.choice("0123456789abcdef/=A") + item[place + 1 :]

@@ -6,12 +6,20 @@ from assay.cli.__main__ import main
 from benchmarks import differing as planted
 
 
+def stop(net, optimizer, run):
+    """Stop before step 9."""
+    if run.step_number == 8:
+        raise KeyboardInterrupt
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A run, the same again, one with another rate, one that stopped early, one of other instructions."""
     folder = tmp_path_factory.mktemp("locked")
-    for name, changes in {"first": {}, "rate": {"rate": 0.2}, "early": {"finish": False}}.items():
+    for name, changes in {"first": {}, "rate": {"rate": 0.2}}.items():
         planted.record(folder / name, **changes)
+    with pytest.raises(KeyboardInterrupt):
+        planted.record(folder / "early", each=stop)
     planted.record_apart(folder / "capability", ATEN_CPU_CAPABILITY="default")
     return folder
 

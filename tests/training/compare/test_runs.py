@@ -78,7 +78,7 @@ def test_the_same_script_again_gives_equal_runs(base, tmp_path):
         found = compare_runs(base, tmp_path / name)
         assert (found.equal, found.first_step, found.compared) == (True, None, found.compared)
         assert not [finding for finding in found.findings if finding.role != "beside"]
-    assert found.compared == 11
+    assert found.compared == 12
 
 
 def test_another_period_of_roots_is_no_difference(base, tmp_path):
