@@ -198,6 +198,8 @@ def test_status_metrics_and_openapi(http, node):
     status = http.get("/status").json()
     assert status["chain_id"] == compute_chain_id(node.genesis).hex()
     assert "operator" in status["engine"]["fault_model"]
+    on_another_chain = build_transfer(Payer(ALICE, b"x" * 32, 0, 1), get_public_key(BOB), 1).data
+    expect_problem(http.post("/transactions", content=on_another_chain, headers=BINARY), 400, "transaction.signature")
     metrics = http.get("/metrics")
     assert metrics.headers["content-type"].startswith("text/plain")
     lines = dict(line.rsplit(" ", 1) for line in metrics.text.splitlines() if not line.startswith("#"))
