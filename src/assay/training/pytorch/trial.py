@@ -16,7 +16,7 @@ import runpy
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -33,6 +33,7 @@ from assay.errors import AssayError
 from assay.training.data_store import count_bytes
 from assay.training.pytorch import session
 from assay.training.pytorch.home import get_bytes
+from assay.training.recorder import ResumeDiffers
 
 RECORDED, TIMED, EAGER, PLAIN = "recorded", "timed", "eager", "plain"
 """How a trial goes: with Assay and states close together, with Assay as the script has it, the same script with Assay
@@ -117,7 +118,8 @@ class Trial:
                 self.seen.line = self._find_line(error)
         for run in self._runs:
             self._measure_run(run)
-            run.close()
+            with suppress(ResumeDiffers) if self.seen.refusal else nullcontext():  # it was refused at its step
+                run.close()
         return self.seen
 
     def _find_line(self, error: BaseException) -> int:
