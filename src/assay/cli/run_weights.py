@@ -41,7 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--factor", type=float, metavar="C", help="c (default: 5 for mad, 2 for sigma)")
     parser.add_argument(
-        "--every-outlier", action="store_true", help="flag also intervals that only take a flagged change back"
+        "--every-outlier",
+        action="store_true",
+        help="flag what is beyond the threshold and nothing else: no look at directions",
     )
     parser.add_argument("--layers", action="store_true", help="show the layers that stand out in flagged intervals")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw it into a file that ends in .svg or .html")

@@ -7,12 +7,14 @@ process is gone. A decoder that is complete may be used by any number of threads
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 KindT = TypeVar("KindT")
+DecoderT = TypeVar("DecoderT")
 
 _building: Final = Lock()
 _binary: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
@@ -21,17 +23,18 @@ _text: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 def get_decoder(kind: type[KindT]) -> msgspec.msgpack.Decoder[KindT]:
     """Return the strict decoder of MessagePack for a type."""
-    decoder = _binary.get(kind)
-    if decoder is None:
-        with _building:
-            decoder = _binary[kind] = msgspec.msgpack.Decoder(kind, strict=True)
-    return decoder
+    return _get(_binary, kind, msgspec.msgpack.Decoder)
 
 
 def get_json_decoder(kind: type[KindT]) -> msgspec.json.Decoder[KindT]:
     """Return the strict decoder of JSON for a type."""
-    decoder = _text.get(kind)
+    return _get(_text, kind, msgspec.json.Decoder)
+
+
+def _get(built: dict[Any, DecoderT], kind: Any, build: Callable[..., DecoderT]) -> DecoderT:
+    decoder = built.get(kind)
     if decoder is None:
         with _building:
-            decoder = _text[kind] = msgspec.json.Decoder(kind, strict=True)
+            decoder = built.get(kind) or build(kind, strict=True)
+            built[kind] = decoder
     return decoder

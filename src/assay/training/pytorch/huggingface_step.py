@@ -22,7 +22,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from assay.training.pytorch.loader import Loader
 from assay.training.pytorch.session import Run
-from assay.training.pytorch.trainer_levels import TrainerUnfit
+from assay.training.pytorch.trainer_levels import PLAIN_CURE, TrainerUnfit, verify_unchanged
 from assay.training.pytorch.unreadable import Unreadable
 
 _IN_STEP = ("on_pre_optimizer_step", "on_optimizer_step")
@@ -37,7 +37,6 @@ _ABSENT = (
 )  # fmt: skip
 """What a trainer holds and its step must not read: it changes from step to step, or does not belong to the step."""
 
-_PLAIN_CURE = "write the step yourself (docs: change a script), or record with level='observed'"
 _ABSENT_CURE = "move it into a callback outside the step, or keep the number in a buffer of the model"
 
 
@@ -87,7 +86,7 @@ def _list_hooks(trainer: Trainer) -> Iterator[tuple[bool, str, str, str]]:
             is_own = name in vars(owner) or getattr(type(owner), name, None) is not inherited
             yield (
                 is_own, f"{type(owner).__name__}.{name}", "hooks outside the step alone",
-                f"move what {name} does behind the step; otherwise {_PLAIN_CURE}",
+                f"move what {name} does behind the step; otherwise {PLAIN_CURE}",
             )  # fmt: skip
 
 
@@ -214,12 +213,7 @@ class HuggingFaceStep:
         self._given.append(inputs)
         if len(self._given) < self._trainer.current_gradient_accumulation_steps:
             return torch.zeros(())
-        for name, value in self._read_settings().items():
-            if value != self._settings[name]:
-                raise TrainerUnfit(
-                    f"{name} was changed while training", expected=self._settings[name], actual=value,
-                    next_step="leave out the callback that changes it; otherwise " + _PLAIN_CURE,
-                )  # fmt: skip
+        verify_unchanged(self._settings, self._read_settings())
         given, self._given = self._given, []
         self._twin.refresh()
         loss, self._norm = self._recorded(given if self._accumulated > 1 else given[0])

@@ -24,12 +24,11 @@ from torch import nn
 from assay.errors import CaptureRefused
 from assay.training.pytorch.loader import Loader
 from assay.training.pytorch.session import Run
-from assay.training.pytorch.trainer_levels import TrainerUnfit
+from assay.training.pytorch.trainer_levels import PLAIN_CURE, TrainerUnfit, verify_unchanged
 from assay.training.pytorch.unreadable import Unreadable
 
 _IN_STEP = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 _OWN_IN_STEP = (*_IN_STEP, "backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping")
-_PLAIN_CURE = "write the step yourself (docs: change a script), or record with level='observed'"
 _TRAINER_CURE = "move it into a hook or callback outside the step, or keep the number in a buffer of the model"
 
 
@@ -51,9 +50,9 @@ def _list_objections(trainer: Any, module: LightningModule) -> Iterator[tuple[bo
     """Yield (whether it is so, what is there, what should be, cure)."""
     loader, kept = trainer.train_dataloader, "pass trainer.fit(module, run.loader(dataset, batch_size=...))"
     yield not isinstance(loader, Loader), f"a {type(loader).__name__}", "batches of run.loader", kept
-    yield not module.automatic_optimization, "manual optimization", "automatic optimization", _PLAIN_CURE
+    yield not module.automatic_optimization, "manual optimization", "automatic optimization", PLAIN_CURE
     number = len(trainer.optimizers)
-    yield number != 1, f"{number} optimizers", "one optimizer", _PLAIN_CURE
+    yield number != 1, f"{number} optimizers", "one optimizer", PLAIN_CURE
     strategy, plugin = trainer.strategy, trainer.precision_plugin
     yield (
         type(strategy) is not SingleDeviceStrategy, f"strategy {type(strategy).__name__}", "one device",
@@ -85,7 +84,7 @@ def _list_hooks(trainer: Any, module: LightningModule) -> Iterator[tuple[bool, s
             is_own = name in vars(owner) or getattr(type(owner), name) is not getattr(base, name)
             yield (
                 is_own, f"{type(owner).__name__}.{name}", "hooks outside the step alone",
-                f"move what {name} does into training_step or behind the step; otherwise {_PLAIN_CURE}",
+                f"move what {name} does into training_step or behind the step; otherwise {PLAIN_CURE}",
             )  # fmt: skip
 
 
@@ -149,12 +148,7 @@ class LightningStep:
 
     def __call__(self, _optimizer: Any, _number: int, arguments: Mapping[str, Any]) -> Any:
         """Stand in the place of `_AutomaticOptimization.run`; returns what `training_step` would have."""
-        for name, value in self._read_settings().items():
-            if value != self._settings[name]:
-                raise TrainerUnfit(
-                    f"{name} was changed while training", expected=self._settings[name], actual=value,
-                    next_step="leave out the callback that changes it; otherwise " + _PLAIN_CURE,
-                )  # fmt: skip
+        verify_unchanged(self._settings, self._read_settings())
         progress = self._optimization.optim_progress.optimizer.step
         progress.increment_ready()
         with self._hide_trainer():

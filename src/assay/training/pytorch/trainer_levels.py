@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from assay.errors import UsageError
 
 OBSERVED, REPLAYABLE = "observed", "replayable"
+PLAIN_CURE = "write the step yourself (docs: change a script), or record with level='observed'"
 
 
 class TrainerUnfit(UsageError):
@@ -23,3 +25,17 @@ def verify_level(level: str) -> None:
     """
     if level not in (OBSERVED, REPLAYABLE):
         raise UsageError("no such level", expected=f"{OBSERVED!r} or {REPLAYABLE!r}", actual=repr(level))
+
+
+def verify_unchanged(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Check that a trainer still has the settings, by name, that its recorded step was made with.
+
+    Raises:
+        TrainerUnfit: naming the first that was changed.
+    """
+    for name, value in now.items():
+        if value != before[name]:
+            raise TrainerUnfit(
+                f"{name} was changed while training", expected=before[name], actual=value,
+                next_step="leave out the callback that changes it; otherwise " + PLAIN_CURE,
+            )  # fmt: skip

@@ -22,7 +22,7 @@ class Detection(msgspec.Struct, frozen=True):
     """What was found in a series, one entry for each interval.
 
     Attributes:
-        expected: change that was to be expected.
+        expected: change that was to be expected of an interval as concentrated as this one.
         low: an interval below stands out.
         high: an interval above stands out.
         scores: in spreads.

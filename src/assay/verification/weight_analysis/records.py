@@ -19,12 +19,12 @@ class IntervalChange(msgspec.Struct, frozen=True, rename="camel"):
         first: step of the earlier state; of files, the number of the earlier file.
         last: step of the later state.
         measures: over all weights.
-        expected: the chosen measure as it was to be expected.
+        expected: the chosen measure as it was to be expected of a change as concentrated as this one.
         low: an interval below stands out.
         high: an interval above stands out.
         score: how far from it, in spreads; 0 where it is not judged.
         judged: False for the first intervals and for those of another length.
-        flagged: whether it stands out and no flagged interval before it explains that.
+        flagged: whether it stands out and no flagged interval before it explains that, or repeats one that does.
         undoing: whether it stands out because it leads back to the state before a flagged interval.
     """
 
@@ -63,7 +63,7 @@ class WeightAnalysis(msgspec.Struct, frozen=True, rename="camel"):
         subject: the run, or the first file.
         measure: the chosen one.
         threshold: kind and factor.
-        ways_back: whether intervals that only undo a flagged one are left unflagged.
+        ways_back: whether directions were looked at, so that what only undoes a flagged interval is left unflagged.
         weights: number of weights.
         tensors: number of tensors.
         intervals: in order.
