@@ -24,6 +24,9 @@ OPTIMIZERS = {
     "amsgrad": lambda groups: torch.optim.AdamW(groups, lr=3e-3, amsgrad=True),
     "adamax": lambda groups: torch.optim.Adamax(groups, lr=2e-3),
     "nadam": lambda groups: torch.optim.NAdam(groups, lr=2e-3),
+    "nadam decoupled": lambda groups: torch.optim.NAdam(
+        groups, lr=2e-3, weight_decay=0.01, decoupled_weight_decay=True
+    ),
     "rmsprop": lambda groups: torch.optim.RMSprop(groups, lr=1e-2, momentum=0.9, centered=True),
     "adagrad": lambda groups: torch.optim.Adagrad(groups, lr=1e-2, lr_decay=1e-3),
     "adadelta": lambda groups: torch.optim.Adadelta(groups, lr=1.0),
@@ -78,7 +81,7 @@ def test_honest_rows_are_explained(optimizer, schedule):
     assert follow(made, record(made, SCHEDULES[schedule])) == []
 
 
-@pytest.mark.parametrize("optimizer", ["nesterov", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["nesterov", "adam", "adamw", "nadam decoupled"])
 def test_a_momentum_that_cycles_is_explained(optimizer):
     """A schedule that changes rate and momentum together leaves nothing unexplained."""
     made = OPTIMIZERS[optimizer](make_parameters())
@@ -95,6 +98,28 @@ def test_rate_and_decay_set_by_hand_are_explained():
             optimizer.param_groups[0].update(lr=0.01 / step, weight_decay=0.003 * step)
 
     assert follow(made, record(made, SCHEDULES["constant"], change=change)) == []
+
+
+def test_a_rate_is_found_where_no_number_is_its_own():
+    """Every number of NAdam that the rate changes depends on another setting too; the decay may change with it."""
+    made = OPTIMIZERS["nadam decoupled"](make_parameters())
+
+    def change(step, optimizer):
+        if step in {7, 19}:
+            optimizer.param_groups[0].update(lr=0.01 / step, weight_decay=0.003 * step)
+
+    assert follow(made, record(made, SCHEDULES["constant"], change=change)) == []
+
+
+def test_a_foreign_number_is_found_where_no_number_is_the_rates_own():
+    """Trying which setting is unchanged explains no row that NAdam's code does not give."""
+    made = OPTIMIZERS["nadam decoupled"](make_parameters())
+    rows = record(made, SCHEDULES["cosine"])
+    for step in (5, 17):
+        row = rows[step - 1][0].copy()
+        row[-1] += math.pi / 1000
+        rows[step - 1] = (row, rows[step - 1][1])
+    assert follow(made, rows) == [5, 17]
 
 
 def test_groups_with_settings_of_their_own_are_explained():

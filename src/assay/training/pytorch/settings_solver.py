@@ -42,6 +42,7 @@ class Settings:
         self.group = group
         self.places = tuple(places)
         self._numbers: np.ndarray | None = None  # of the present settings; None: to be read
+        self._held: Setting | None = None  # taken to be unchanged in the last row that left a choice
         self.reach = dict(self._find_reach())
 
     def get(self, setting: Setting) -> float:
@@ -61,8 +62,12 @@ class Settings:
             self.group[setting.key] = value
 
     def _read(self) -> np.ndarray:
+        """Return the row under the present settings; empty if the optimizer's code cannot compute with them."""
         if self._numbers is None:
-            self._numbers = self.reader.read()
+            try:
+                self._numbers = self.reader.read()
+            except (ArithmeticError, ValueError):  # a guess that was far off
+                return np.empty(0)
         return self._numbers
 
     def _find_reach(self) -> Iterator[tuple[Setting, frozenset[int]]]:
@@ -89,20 +94,34 @@ class Settings:
 
         `numbers` are those of the present settings.
 
-        Where every number left depends on several open settings, those beside the rate are taken to be unchanged.
+        Where every number left depends on several open settings, one beside the rate is taken to be unchanged: each in
+        turn, until all numbers agree.
         """
         self._numbers = numbers
-        waiting = list(self.reach)
+        return self._solve(row, list(self.reach))
+
+    def _solve(self, row: np.ndarray, waiting: list[Setting]) -> bool:
         while waiting:
             place = next((place for place in self.places if len(self._list_open(place, waiting)) == 1), None)
             if place is None:
-                waiting.remove(next((setting for setting in waiting if setting.key != "lr"), waiting[0]))
-                continue
+                return self._hold_one(row, waiting)
             setting = self._list_open(place, waiting)[0]
             waiting.remove(setting)
             if not self._find(setting, place, row, waiting):
                 return False
         return _agree(self._read(), row, self.places)
+
+    def _hold_one(self, row: np.ndarray, waiting: list[Setting]) -> bool:
+        """Solve for the open settings but one, which keeps its value: that of the last row first."""
+        before = dict(self.group)
+        beside = [setting for setting in waiting if setting.key != "lr"] or waiting
+        for held in sorted(beside, key=lambda setting: setting != self._held):
+            if self._solve(row, [setting for setting in waiting if setting != held]):
+                self._held = held
+                return True
+            self.group.update(before)
+            self._numbers = None
+        return False
 
     def _list_open(self, place: int, waiting: Sequence[Setting]) -> list[Setting]:
         return [setting for setting in waiting if place in self.reach[setting]]
@@ -136,7 +155,8 @@ class Settings:
 
     def _evaluate(self, setting: Setting, value: float, place: int) -> float:
         self.put(setting, value)
-        return float(self._read()[place])
+        numbers = self._read()
+        return float(numbers[place]) if place < len(numbers) else math.nan
 
 
 class RowSolver:
