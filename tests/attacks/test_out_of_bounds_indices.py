@@ -226,6 +226,9 @@ CHECKED_BY_TORCH = {
     "gather": node("gather", ["$0", 0, "$1"], ["f32 2"]),
     "scatter": node("scatter.src", ["$0", 0, "$1", "$0"], ["f32 2"]),
     "scatter_add": node("scatter_add", ["$0", 0, "$1", "$0"], ["f32 2"]),
+    "scatter_reduce": node("scatter_reduce.two", ["$0", 0, "$1", "$0", "amax"], ["f32 2"]),
+    "scatter_reduce of means": node("scatter_reduce.two", ["$0", 0, "$1", "$0", "mean"], ["f32 2"], include_self=False),
+    "searchsorted": node("searchsorted.Tensor", ["$0", "$0"], ["i64 2"], sorter="$1"),
     "index_select": node("index_select", ["$0", 0, "$1"], ["f32 2"]),
     "index_add": node("index_add", ["$0", 0, "$1", "$0"], ["f32 2"]),
 }
@@ -271,6 +274,20 @@ def test_targets_that_torch_checks(what, far):
     assert run(subject, [torch.ones(2, 3), torch.tensor([0, 1]), torch.ones(rows), *spare])
     with pytest.raises(RuntimeError, match="out of range"):
         run(subject, [torch.ones(2, 3), torch.tensor([0, far]), torch.ones(rows), *spare])
+
+
+@pytest.mark.parametrize("grad", ["f32 1 1 8 8", "f32 1 1 2 2", "f32 1 2 8 8"])
+def test_gradients_of_interpolation_that_torch_checks(grad):
+    """The gradient of a bicubic interpolation has the shape of its output, or torch refuses it."""
+    backward = node("upsample_bicubic2d_backward", ["$0", [8, 8], [1, 1, 4, 4], False], ["f32 1 1 4 4"])
+    subject = program([grad], [backward])
+    verify_program(subject, OPERATORS)
+    values = torch.ones(*map(int, grad.split()[1:]))
+    if values.shape == (1, 1, 8, 8):
+        assert len(run(subject, [values])) == 1
+        return
+    with pytest.raises(RuntimeError, match="Expected grad_output"):
+        run(subject, [values])
 
 
 VIEWS = [([4], [1], 0), ([2], [1], FAR), ([1], [1], -5), ([2], [-1], 1), ([2**33], [2**31], 0), ([3], [2**63 - 1], 0)]

@@ -5,6 +5,7 @@ Source: `spec/randomness.md`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -235,16 +236,55 @@ def _bernoulli_tensor_inplace(args: tuple[Any, ...], kwargs: dict[str, Any], ord
     return _compare(_argument(args, kwargs, 1, "p", None), ordinal, args[0], args[0].dtype)
 
 
+def _make_exponential(drawn: torch.Tensor, call: Call) -> torch.Tensor:
+    """Return -log(1 - u) of a uniform draw u, and never zero: it is divided by, and its logarithm is taken."""
+    logarithm = call(aten.log1p.default, (call(aten.neg.default, (drawn,), {}),), {})
+    return call(aten.clamp.default, (call(aten.neg.default, (logarithm,), {}), 2.0**-26), {})  # type: ignore[no-any-return]
+
+
 def _exponential_inplace(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
-    """Return -log(1 - u) / rate of a uniform draw u, and never zero: its logarithm is taken for Gumbel noise."""
     target, rate = args[0], float(_argument(args, kwargs, 1, "lambd", 1.0))
 
     def then(drawn: torch.Tensor, call: Call) -> torch.Tensor:
-        logarithm = call(aten.log1p.default, (call(aten.neg.default, (drawn,), {}),), {})
-        positive = call(aten.clamp.default, (call(aten.neg.default, (logarithm,), {}), 2.0**-26), {})
-        return positive if rate == 1.0 else call(aten.div.Tensor, (positive, rate), {})  # type: ignore[no-any-return]
+        positive = _make_exponential(drawn, call)
+        return positive if rate == 1.0 else call(aten.div.Tensor, (positive, rate), {})
 
     return Draw(ops.uniform.default, (list(target.shape), 0.0, 1.0, ordinal, target.dtype), {}, target, then)
+
+
+def _multinomial(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
+    """Sample categories by their weights.
+
+    One sample, or several with replacement: the first category at which the running total of the weights exceeds a
+    uniform part of their sum. Several without: the largest quotients of weight and exponential draw (Efraimidis and
+    Spirakis, 2006), as PyTorch does. In a row whose weights PyTorch would refuse (negative, infinite, none above zero)
+    the sample is one beyond the last category, so that whatever is indexed with it refuses.
+    """
+    given, count = args[0], args[1]
+    replacement = bool(_argument(args, kwargs, 2, "replacement", default=False))
+    aten.multinomial.default(torch.ones_like(given), count, replacement, generator=torch.Generator())  # may refuse
+    kind = torch.float64 if given.dtype == torch.float64 else torch.float32
+    one_by_one = replacement or count == 1
+    size = [*given.shape[:-1], count] if one_by_one else list(given.shape)
+
+    def then(drawn: torch.Tensor, call: Call) -> torch.Tensor:
+        weights = given if given.dtype == kind else call(aten._to_copy.default, (given,), {"dtype": kind})
+        totals = call(aten.cumsum.default, (weights, -1), {})
+        total = call(aten.slice.Tensor, (totals, -1, given.shape[-1] - 1, given.shape[-1]), {})
+        if one_by_one:
+            parts = call(aten.mul.Tensor, (drawn, total), {})
+            sample = call(aten.searchsorted.Tensor, (totals, parts), {"right": True})
+        else:
+            quotients = call(aten.div.Tensor, (weights, _make_exponential(drawn, call)), {})
+            sample = call(aten.topk.default, (quotients, count), {})[1]
+        is_positive = call(aten.gt.Scalar, (total, 0.0), {})
+        is_finite = call(aten.lt.Scalar, (total, math.inf), {})
+        is_allowed = call(aten.ge.Scalar, (call(aten.amin.default, (weights, [-1], True), {}), 0.0), {})
+        is_sum = call(aten.logical_and.default, (is_positive, is_finite), {})
+        is_valid = call(aten.logical_and.default, (is_sum, is_allowed), {})
+        return call(aten.where.ScalarOther, (is_valid, sample, given.shape[-1]), {})  # type: ignore[no-any-return]
+
+    return Draw(ops.uniform.default, (size, 0.0, 1.0, ordinal, kind), {}, None, then)
 
 
 def _normal_tensors(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
@@ -268,6 +308,7 @@ _RULES = {
     aten.bernoulli.default: _bernoulli_tensor,
     aten.bernoulli_.Tensor: _bernoulli_tensor_inplace,
     aten.exponential_.default: _exponential_inplace,
+    aten.multinomial.default: _multinomial,
     aten.normal.Tensor_Tensor: _normal_tensors,
     aten.normal.Tensor_float: _normal_tensors,
     aten.normal.float_Tensor: _normal_tensors,

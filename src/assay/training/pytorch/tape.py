@@ -255,7 +255,7 @@ class Recorder(TorchDispatchMode):
         if draw is None:
             raise CaptureRefused(
                 f"{location}: {func} has no counter-based replacement yet",
-                next_step="use dropout, bernoulli, rand, randn, randint, randperm, uniform_ or normal_",
+                next_step="use dropout, bernoulli, multinomial, rand, randn, randint, randperm, uniform_ or normal_",
             )
         self.tape.randoms += 1
         with draws.use_key(self.key):
