@@ -47,6 +47,16 @@ def test_trust_comes_from_the_command_or_the_store(honest, tmp_path, capsys):
     assert "recomputed by office" in capsys.readouterr().out
 
 
+def test_a_parent_of_a_run_from_scratch_is_a_wrong_question(honest, tmp_path, capsys):
+    """`--parent` for a run that names none, and for a file that is not there: no page is written."""
+    certificate, out = str(honest.with_suffix(".assay.json")), tmp_path / "page.html"
+    words = ["run", "report", str(honest), "--certificate", certificate, "--out", str(out), "--parent"]
+    assert main([*words, certificate]) == 2
+    assert "names none" in capsys.readouterr().err
+    assert main([*words, str(tmp_path / "gone")]) == 3
+    assert not out.exists()
+
+
 def test_it_needs_no_torch(honest, tmp_path):
     """A base install writes reports of runs that were recorded elsewhere."""
     words = ["run", "report", str(honest), "--out", str(tmp_path / "page.html")]

@@ -42,14 +42,18 @@ def test_an_example_ends_with_certificate_and_report(name, intervals, tmp_path):
 
 
 def test_adapters_begin_at_a_certified_model(tmp_path):
-    """Pretraining, then adapters on its model: certified parent, declared start; a changed parent is refused."""
+    """Pretraining, then adapters on its model: a certified start whose parent is checked; a changed one is refused."""
     shown = run("pretrain_text.py", tmp_path / "text")
     check_ending(tmp_path / "text", shown, 12)
     shown = run("finetune_lora.py", tmp_path / "text", tmp_path / "lora")
     assert shown.startswith("parent: recomputed, 12 of 12 intervals")
     assert "start not recomputed" in shown
     check_ending(tmp_path / "lora", shown, 10)
-    assert "merely declared" in (tmp_path / "lora.html").read_text(encoding="utf-8")
+    assert "parent: text.assay.json holds: recomputed" in shown
+    page = (tmp_path / "lora.html").read_text(encoding="utf-8")
+    assert "The starting weights were merely declared." not in page
+    assert "first model of the start is that of the parent text.assay.json" in page
+    assert "the 12 tensors of further models (1/0.down.weight, …) started: merely declared." in page
     model = tmp_path / "text.safetensors"
     data = bytearray(model.read_bytes())
     data[-1] ^= 1

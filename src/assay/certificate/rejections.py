@@ -10,22 +10,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from assay.errors import MalformedEvidence, Refuted, Unproven
+from assay.errors import MalformedEvidence, Refuted, Unproven, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
+    from assay.certificate.parents import CheckedParent
     from assay.certificate.wording import Findings
 
 
-class _WithFindings(Exception):
+class WithFindings(Exception):
     """A rejection that comes after the facts were established, and carries them."""
 
     findings: Findings | None = None
+    parents: Sequence[CheckedParent] = ()
 
-    def attach(self, findings: Findings) -> Self:
-        """Return this rejection with the facts that were established before it."""
-        self.findings = findings
+    def attach(self, findings: Findings, parents: Sequence[CheckedParent] = ()) -> Self:
+        """Return this rejection with the facts that were established before it, and those about parents."""
+        self.findings, self.parents = findings, parents
         return self
 
 
@@ -53,19 +56,19 @@ class ClaimContradicted(Refuted):
     code = "certificate.contradicted"
 
 
-class IntervalDiffers(_WithFindings, Refuted):
+class IntervalDiffers(WithFindings, Refuted):
     """A checker recomputed an interval, and got something else."""
 
     code = "certificate.interval-differs"
 
 
-class StartDiffers(_WithFindings, Refuted):
+class StartDiffers(WithFindings, Refuted):
     """A checker ran the initialiser from the seed, and got another start."""
 
     code = "certificate.start-differs"
 
 
-class MetricsDiffer(_WithFindings, Refuted):
+class MetricsDiffer(WithFindings, Refuted):
     """A checker measured on the test set, and got other values."""
 
     code = "certificate.metrics-differ"
@@ -83,19 +86,19 @@ class NewerFormat(Unproven):
     code = "certificate.newer-format"
 
 
-class SignersUnknown(_WithFindings, Unproven):
+class SignersUnknown(WithFindings, Unproven):
     """No signer is trusted by the reader: nothing is proven about who checked."""
 
     code = "certificate.signers-unknown"
 
 
-class OwnKeyOnly(_WithFindings, Unproven):
+class OwnKeyOnly(WithFindings, Unproven):
     """Nobody but the recorder's own key checked: shown, and never counted."""
 
     code = "certificate.own-key-only"
 
 
-class PolicyNotMet(_WithFindings, Unproven):
+class PolicyNotMet(WithFindings, Unproven):
     """The certificate holds, and proves less than the reader asked for."""
 
     code = "certificate.policy-not-met"
@@ -119,7 +122,37 @@ class NotFinal(Unproven):
     code = "certificate.not-final"
 
 
-class VerdictRejected(_WithFindings, Refuted):
+class VerdictRejected(WithFindings, Refuted):
     """A ledger of the reader rejected the run: its sub-quorums found it false or malformed."""
 
     code = "certificate.verdict-rejected"
+
+
+class AnotherParent(WithFindings, Refuted):
+    """A certificate that is not the one that the start of the run names."""
+
+    code = "certificate.another-parent"
+
+
+class ParentContradicted(WithFindings, Refuted):
+    """The start names a parent's certificate, and another model than that certificate is about."""
+
+    code = "certificate.parent-contradicted"
+
+
+class ParentRefuted(WithFindings, Refuted):
+    """The parent's certificate is refuted."""
+
+    code = "certificate.parent-refuted"
+
+
+class ParentUnproven(WithFindings, Unproven):
+    """The parent's certificate proves nothing under the reader's policy."""
+
+    code = "certificate.parent-unproven"
+
+
+class NoParentNamed(UsageError):
+    """A parent's certificate is given, and the start of the run names none."""
+
+    code = "certificate.no-parent"

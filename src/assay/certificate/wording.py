@@ -143,6 +143,13 @@ def _summarise_ledger(facts: LedgerFacts) -> LedgerFindings:
     )
 
 
+def get_witnesses(findings: Findings) -> list[str]:
+    """Return who states what a certificate claims, in the words of its sentences: trusted keys, or the ledger."""
+    if findings.ledger is not None:
+        return [f"Ledger {findings.ledger.name} ({findings.ledger.chain_id[:16]}…)"]
+    return [f"{one.name} ({one.key[:16]}…)" for one in findings.signers if one.name and not one.is_recorder]
+
+
 def _get_intervals(predicate: Predicate, result: str) -> list[int]:
     return [finding.interval for finding in predicate.findings.listed if finding.result == result]
 
@@ -318,9 +325,11 @@ def _describe_scalar(row: ScalarSummary) -> str:
     return f"{row.name} ({row.minimum}{'' if row.minimum == row.maximum else f' to {row.maximum}'})"
 
 
+UNCHECKED_PARENT = "The starting weights are said to come from a parent certificate, which was not checked here."
+
 _UNCHECKED_START = {
     "declared": "The starting weights were merely declared.",
-    "certified": "The starting weights are said to come from a parent certificate, which was not checked here.",
+    "certified": UNCHECKED_PARENT,
     "initialised": "The starting weights were not recomputed from the seed.",
 }
 

@@ -59,6 +59,7 @@ def print_error(error: Exception, code: int, *, as_json: bool) -> None:
                 "actual": None if error.actual is None else str(error.actual),
                 "nextStep": error.next_step,
                 "findings": getattr(error, "findings", None),
+                "parents": getattr(error, "parents", []),
             }
         )
         return

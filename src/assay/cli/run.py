@@ -84,6 +84,14 @@ def _configure_report(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|KEY",
         help="trust this key (64 hex digits) or the keys of this file beside your own trust store; may be repeated",
     )
+    parser.add_argument(
+        "--parent",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="check this certificate of the model that the run started from, too; may be repeated",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:

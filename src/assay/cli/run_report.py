@@ -29,7 +29,8 @@ def report(arguments: argparse.Namespace) -> int:
         if is_observed(arguments.run):
             found = gather_observed(arguments.run, arguments.certificate)
         else:
-            found = gather(arguments.run, arguments.certificate, TrustPolicy(keys=read_trusted_keys(arguments.trust)))
+            policy = TrustPolicy(keys=read_trusted_keys(arguments.trust))
+            found = gather(arguments.run, arguments.certificate, policy, arguments.parent)
         meter.update("reading the run", 1, 2)
         page = render_page(found).encode()
     write_atomic(Files(), out, [page])

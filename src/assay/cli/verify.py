@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ from assay.errors import AssayError, Refuted, UsageError
 
 if TYPE_CHECKING:
     from assay.certificate.ledger_check import Anchor
+    from assay.certificate.parents import CheckedParent, Lineage
     from assay.certificate.policy import TrustPolicy
     from assay.certificate.wording import Findings
 
@@ -29,6 +31,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("certificate", type=Path, metavar="CERTIFICATE", help="a file *.assay.json")
     parser.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="the model file that it should be about")
+    _add_evidence(parser)
+    parser.add_argument(
+        "--min-level",
+        choices=["observed", "replayable", "recomputed"],
+        default="recomputed",
+        help="the weakest level of evidence that is enough (default: recomputed)",
+    )
+    parser.add_argument(
+        "--min-share",
+        default="1/10",
+        metavar="SHARE",
+        help="the smallest share of intervals that must have been recomputed, such as 1, 0.25 or 1/10 (default: 1/10)",
+    )
+    add_json(parser)
+    parser.epilog = (
+        "exit codes: 0 holds, 1 refuted by an explicit finding, 2 wrong usage, 3 nothing is proven; with --parent the "
+        "worst of all certificates, 1 before 2 before 3"
+    )
+
+
+def _add_evidence(parser: argparse.ArgumentParser) -> None:
+    """Add what a reader brings along: keys, ledgers, certificates of parents."""
     parser.add_argument(
         "--trust",
         action="append",
@@ -44,19 +68,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="trust the ledger with this genesis, for this command only; may be repeated",
     )
     parser.add_argument(
-        "--min-level",
-        choices=["observed", "replayable", "recomputed"],
-        default="recomputed",
-        help="the weakest level of evidence that is enough (default: recomputed)",
+        "--parent",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="CERTIFICATE",
+        help="check this certificate too, and that the run started from the model that it is about; "
+        "may be repeated, for the parent's own parent and so on",
     )
-    parser.add_argument(
-        "--min-share",
-        default="1/10",
-        metavar="SHARE",
-        help="the smallest share of intervals that must have been recomputed, such as 1, 0.25 or 1/10 (default: 1/10)",
-    )
-    add_json(parser)
-    parser.epilog = "exit codes: 0 holds, 1 refuted by an explicit finding, 2 wrong usage, 3 nothing is proven"
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -69,11 +88,15 @@ def execute(arguments: argparse.Namespace) -> int:
         minimal_share=parse_share(arguments.min_share),
         anchors=read_anchors(arguments.anchor),
     )
-    return verify_files(arguments.certificate, arguments.model, policy, as_json=arguments.json)
+    return verify_files(
+        arguments.certificate, arguments.model, policy, parents=arguments.parent, as_json=arguments.json
+    )
 
 
-def verify_files(certificate: Path, model: Path | None, policy: TrustPolicy, *, as_json: bool) -> int:
-    """Check a certificate and a model file, and print what is proven and what is not.
+def verify_files(
+    certificate: Path, model: Path | None, policy: TrustPolicy, *, as_json: bool, parents: Sequence[Path] = ()
+) -> int:
+    """Check a certificate, a model file and certificates of parents, and print what is proven and what is not.
 
     Returns:
         0.
@@ -82,28 +105,54 @@ def verify_files(certificate: Path, model: Path | None, policy: TrustPolicy, *, 
         AssayError: whatever does not hold; the facts were printed before, where they are known.
     """
     from assay.certificate.dsse import MAX_BYTES
+    from assay.certificate.parents import GivenParent, Lineage, verify_lineage
     from assay.certificate.verify import verify_certificate
     from assay.storage.files import Files, naming, read_file
 
     data = read_file(Files(), certificate, MAX_BYTES)
+    given = [GivenParent(path.name, read_file(Files(), path, MAX_BYTES)) for path in parents]
     with ExitStack() as stack:
         stream = None
         if model is not None:
             stack.enter_context(naming(model))
             stream = stack.enter_context(model.open("rb"))
         try:
-            findings = verify_certificate(data, stream, policy)
+            if given:
+                lineage = verify_lineage(data, stream, policy, given)
+            else:
+                lineage = Lineage(verify_certificate(data, stream, policy), [], None)
         except AssayError as error:
             facts = getattr(error, "findings", None)
-            if facts is not None and not as_json:
-                print_findings(facts, "refuted" if isinstance(error, Refuted) else "nothing is proven")
-                sys.stdout.flush()
-            raise
-    if as_json:
-        print_json({"exit": 0, "findings": findings})
-    else:
-        print_findings(findings, "holds")
+            if facts is None:
+                raise
+            lineage = Lineage(facts, [], error)
+    return _print_lineage(lineage, as_json=as_json)
+
+
+def _print_lineage(lineage: Lineage, *, as_json: bool) -> int:
+    """Print what was found about a certificate and its parents; return 0, or raise what does not hold."""
+    error = lineage.error
+    if as_json and error is None:
+        print_json({"exit": 0, "findings": lineage.findings, "parents": lineage.parents})
+    elif not as_json and not isinstance(error, UsageError):
+        outcome = "holds" if error is None else "refuted" if isinstance(error, Refuted) else "nothing is proven"
+        print_findings(lineage.findings, outcome)
+        for parent in lineage.parents:
+            _print_parent(parent)
+        sys.stdout.flush()
+    if error is not None:
+        raise error
     return 0
+
+
+def _print_parent(parent: CheckedParent) -> None:
+    outcome = "nothing is proven" if parent.outcome == "unproven" else parent.outcome
+    print_line()
+    print_strong(f"parent {parent.name}, SHA-256 {parent.certificate}")
+    if parent.findings is None:
+        print_strong(f"{outcome}: {parent.reason}")
+    else:
+        print_findings(parent.findings, outcome)
 
 
 def print_findings(findings: Findings, outcome: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from assay.certificate.parents import CheckedParent
 from assay.certificate.policy import TrustPolicy
 from assay.certificate.wording import NEVER_CLAIMED
 from assay.report.charts import Chart, draw_changes, draw_intervals, draw_losses
@@ -98,22 +99,24 @@ class Report(msgspec.Struct, frozen=True):
     summary: str
 
 
-def gather(path: Path, certificate: Path | None, policy: TrustPolicy) -> Report:
+def gather(path: Path, certificate: Path | None, policy: TrustPolicy, parents: Sequence[Path] = ()) -> Report:
     """Read a run and its certificates, verify what can be verified without computing, and put it into words.
 
     Args:
         path: the run.
         certificate: one to take instead of those in the run's `audit/` folder; None: those.
         policy: whose keys are trusted.
+        parents: certificates of the chain from which the run started, to be checked too.
 
     Raises:
         AnotherRun: the given certificate is about another run.
+        NoParentNamed: a parent of a run whose start names none.
         MalformedEvidence, Refuted, StorageError: the run does not even hold together.
     """
     summary = summarise_run(path)
     run = RecordedRun(path)
     try:
-        checked = check_certificates(run, certificate, policy)
+        checked = check_certificates(run, certificate, policy, parents)
         best = checked[0] if checked else None
         losses = read_losses(run)
         columns = group_losses(losses)
@@ -139,7 +142,7 @@ def gather(path: Path, certificate: Path | None, policy: TrustPolicy) -> Report:
         logged=logged,
         proven=_describe_proven(summary, best),
         not_proven=_describe_not_proven(summary, best),
-        commands=_describe_commands(path, summary, best, certificate),
+        commands=_describe_commands(path, summary, best, certificate, parents),
         evidence=[_carry(one) for one in checked],
         summary=msgspec.json.format(msgspec.json.encode(summary), indent=2).decode(),
     )
@@ -187,7 +190,7 @@ def describe_finding(summary: RunSummary, best: CheckedCertificate | None) -> st
         return f"The certificate {best.name} proves nothing: {best.reason}."
     counted = f"{findings.recomputed} of {findings.intervals} intervals"
     if best.outcome == "refuted":
-        return f"Refuted, {best.reason}: {_name_differing(best)}."
+        return f"Refuted, {best.reason}{_name_differing(best)}."
     if not _counts(best):
         who = "the recorder's own key, which never counts," if best.recorder_only else "a key that nobody here trusts"
         return f"{counted} are said to match by {who}: that is no proof."
@@ -204,7 +207,8 @@ def _name_differing(best: CheckedCertificate) -> str:
     parts = [f"interval {index}" for index in findings.differing[:8]]
     parts += [f"and {len(findings.differing) - 8} more"] if len(findings.differing) > 8 else []
     parts += ["the start"] if findings.start == "differs" else []
-    return ", ".join([*parts, *findings.differing_metrics])
+    parts += findings.differing_metrics
+    return f": {', '.join(parts)}" if parts else ""
 
 
 def _describe_checks(one: CheckedCertificate) -> list[Check]:
@@ -253,7 +257,10 @@ def _describe_facts(summary: RunSummary, best: CheckedCertificate | None) -> dic
     data.append(("licence", "not part of a run; ask whoever gave the data"))
     start = list(summary.start.items())
     if summary.start["kind"] == "certified":
-        start.append(("parent", "a certificate, named in the plan below; verify it by itself"))
+        if best is None or not best.parents:
+            start.append(("parent", "a certificate, named in the plan below; verify it by itself"))
+        else:
+            start += [(f"parent {one.name}", _describe_parent(one)) for one in best.parents]
     elif summary.start["kind"] == "initialised":
         start.append(("parent", "none: trained from scratch, by an initialiser program"))
     else:
@@ -278,6 +285,14 @@ def _describe_facts(summary: RunSummary, best: CheckedCertificate | None) -> dic
         "Profile": [(name, value) for name, value in summary.profile.items() if value != "unset"],
         "Roots": [*summary.roots.items(), *([("recorder's key", summary.recorder)] if summary.recorder else [])],
     }
+
+
+def _describe_parent(parent: CheckedParent) -> str:
+    """Return what was found about a parent's certificate."""
+    found = parent.findings
+    counted = "" if found is None else f": {found.recomputed} of {found.intervals} intervals"
+    reason = f" ({parent.reason})" if parent.reason else ""
+    return f"{parent.outcome}{reason}{counted}, SHA-256 {parent.certificate}"
 
 
 def _describe_proven(summary: RunSummary, best: CheckedCertificate | None) -> list[str]:
@@ -311,15 +326,20 @@ def _describe_not_proven(summary: RunSummary, best: CheckedCertificate | None) -
 
 
 def _describe_commands(
-    path: Path, summary: RunSummary, best: CheckedCertificate | None, certificate: Path | None
+    path: Path,
+    summary: RunSummary,
+    best: CheckedCertificate | None,
+    certificate: Path | None,
+    parents: Sequence[Path],
 ) -> list[str]:
     run, model = shlex.quote(str(path)), shlex.quote(f"{path.resolve().name}.safetensors")
     if best is None or best.findings is None:
         commands = [f"assay run verify {run}"]
         return [*commands, f"assay run audit {run}"] if summary.finished else commands
     file = shlex.quote(str(certificate if certificate is not None else path / best.name))
-    keys = " ".join(f"--trust {signer.key}" for signer in best.findings.signers if not signer.is_recorder)
-    return [f"assay run export {run} --out {model}", f"assay verify {file} {model} {keys}".rstrip()]
+    words = [f"--trust {signer.key}" for signer in best.findings.signers if not signer.is_recorder]
+    words += [f"--parent {shlex.quote(str(parent))}" for parent in parents]
+    return [f"assay run export {run} --out {model}", " ".join([f"assay verify {file} {model}", *words])]
 
 
 def _carry(one: CheckedCertificate) -> Evidence:

@@ -13,9 +13,11 @@ import assay
 from assay.demonstration.digits import ConvNet, make_data
 from assay.errors import MalformedEvidence
 from assay.protocol.evidence.plan import CertifiedStart
+from assay.training.pytorch.files import FileUnfit
 from assay.training.pytorch.parent import ParentUnfit
 from assay.training.pytorch.run_errors import WrongOrder
 from assay.training.recorded import RecordedRun, RunContradicts, verify_parent
+from assay.verification.certify import export_file
 from tests.training.pytorch.test_batches_of_all_kinds import replay
 
 SHIPPED = Path(assay.__file__).parent / "demo_data"
@@ -79,6 +81,23 @@ def test_a_run_from_a_certificate_names_it(tmp_path):
     assert replay(tmp_path / "whole") == []
     assert fine_tune(tmp_path / "resumed", steps=3) is None
     assert fine_tune(tmp_path / "resumed", seed=9).final_state == whole.final_state
+
+
+def test_the_model_of_a_child_is_loaded_into_both_its_modules(tmp_path):
+    """The file of a run with two models fits the list of them, in the order of the step, and nothing else."""
+    fine_tune(tmp_path / "run")
+    file = tmp_path / "child.safetensors"
+    export_file(tmp_path / "run", file)
+    net = ConvNet()
+    adapter = Adapter(net)
+    parts = assay.load([net, adapter], file)
+    assert parts == [net, adapter]
+    assert adapter.up.weight.abs().sum() > 0
+    parent = assay.load(ConvNet(), MODEL)
+    assert all(torch.equal(one, other) for one, other in zip(net.parameters(), parent.parameters(), strict=True))
+    for wrong in (ConvNet(), [adapter, net]):
+        with pytest.raises(FileUnfit, match=r"0/"):
+            assay.load(wrong, file)
 
 
 def test_another_first_model_is_refuted(tmp_path):

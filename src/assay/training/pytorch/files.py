@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import nn
 
-from assay.certificate.model_file import TensorSpec, scan_model
+from assay.certificate.model_file import TensorSpec, get_file_name, scan_model
 from assay.errors import StorageError, UsageError
 from assay.protocol.evidence.model_state import MODEL_NAMESPACES
 from assay.training.pytorch import layout
@@ -21,14 +22,18 @@ class FileUnfit(UsageError):
     code: ClassVar[str] = "load.unfit"
 
 
-def load(net: nn.Module, file: str | Path) -> nn.Module:
-    """Fill a module from a model file; tied tensors stay tied.
+Nets = TypeVar("Nets", bound=nn.Module | Sequence[nn.Module])
+
+
+def load(net: Nets, file: str | Path) -> Nets:
+    """Fill a module, or several, from a model file; tied tensors stay tied.
 
     Nothing is changed unless the whole file is in its one form and fits. To know where the file comes from, verify its
     certificate.
 
     Args:
-        net: a module with the same names, shapes and element types as the file.
+        net: a module with the same names, shapes and element types as the file; of a run with several models the list
+            of them, in the order of the step.
         file: written by `assay run export`.
 
     Returns:
@@ -39,8 +44,9 @@ def load(net: nn.Module, file: str | Path) -> nn.Module:
         MalformedModelFile: the file is not in its one form.
         StorageError: it cannot be read.
     """
-    entries, _ = layout.list_model_tensors([net])
-    targets = {e.name.removeprefix("0/"): e.tensor for e in entries if e.namespace in MODEL_NAMESPACES}
+    entries, _ = layout.list_model_tensors([net] if isinstance(net, nn.Module) else net)
+    tensors = {entry.name: entry.tensor for entry in entries if entry.namespace in MODEL_NAMESPACES}
+    targets = {get_file_name(name, tensors): tensor for name, tensor in tensors.items()}
     values: dict[str, torch.Tensor] = {}
 
     def receive(spec: TensorSpec, data: bytes) -> None:
@@ -59,7 +65,7 @@ def load(net: nn.Module, file: str | Path) -> nn.Module:
             f"{file} does not fit the module: {', '.join(sorted(wrong)[:5])}",
             expected=f"{len(targets)} tensors with the module's names, shapes and element types",
             actual=f"{len(values)} tensors, {len(wrong)} of them missing, unexpected or of another type",
-            next_step="build the module as it was built for the run",
+            next_step="build the module as for the run; of several models give the list: load([a, b], file)",
         )
     with torch.no_grad():
         for name, target in targets.items():
