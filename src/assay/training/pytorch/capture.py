@@ -34,7 +34,7 @@ from assay.training.pytorch.interpreter import interpret
 from assay.training.pytorch.lifting import Training, attribute_calls, lift_scalars
 from assay.training.pytorch.lower import get_type, lower_graph
 from assay.training.pytorch.scalars import ScalarReader
-from assay.training.pytorch.snapshot import Snapshot
+from assay.training.pytorch.snapshot import Flags, Snapshot, set_flags
 from assay.training.pytorch.source_lines import match_lines
 from assay.training.pytorch.tape import Call, Geometry, Recorder, Tape, get_geometry
 from assay.training.pytorch.value_reads import watch_value_reads
@@ -53,6 +53,7 @@ class Captured:
         results: the structure of what the body returned.
         row: the scalars of the recorded step.
         updated: for each optimizer the ids of the parameters that its step updates.
+        flags: parameters that the body leaves with another `requires_grad` than it finds.
         lines: of the user's source, one for each node.
     """
 
@@ -60,6 +61,7 @@ class Captured:
     results: pytree.TreeSpec
     row: np.ndarray
     updated: list[frozenset[int]]
+    flags: Flags
     lines: tuple[str, ...] = ()
 
 
@@ -125,12 +127,16 @@ class StepCapture:
         try:
             with watch_python_randomness(guards.found.contexts), watch_side_effects(guards):
                 first = self._record(entries, batch, rebuild, key)
-            after = Snapshot.take(self.models, self.optimizers)
+                after, flags = Snapshot.take(self.models, self.optimizers), before.find_flags()
+                set_flags(before.flags)  # the program's caller sets them; no side effect that would be lost
             before.restore(gradients=False)
             with watch_python_randomness(guards.found.contexts), watch_side_effects(guards):
                 second = self._record(entries, roll_batch(batch), rebuild, ALTERNATIVE_KEY)
+                other_flags = before.find_flags()
+                set_flags(before.flags)
             before.restore()
-            captured = self._build(entries, start, batch, first, second, structure, row)
+            _require_same_flags(flags, other_flags)
+            captured = self._build(entries, start, batch, first, second, structure, row, flags)
             self._check(captured, start, batch, row, key, first, after)
             if tried is not None:
                 tried.require_repeated(self.models, self.optimizers, first.results)
@@ -210,6 +216,7 @@ class StepCapture:
         second: _Recording,
         structure: Any,
         row: np.ndarray,
+        flags: Flags,
     ) -> Captured:
         calls = functional.select_calls(first.tape, first.counters)
         others = functional.select_calls(second.tape, second.counters)
@@ -248,7 +255,7 @@ class StepCapture:
             )
             for index, optimizer in enumerate(self.optimizers)
         ]
-        return Captured(program, first.spec, row, updated, match_lines(program, calls))
+        return Captured(program, first.spec, row, updated, flags, match_lines(program, calls))
 
     def _check(
         self,
@@ -283,6 +290,14 @@ def _check_result(leaf: Any) -> torch.Tensor:
         expected="tensors, or lists, tuples and dictionaries of tensors",
         next_step="return tensors and compute anything else outside the step",
     )
+
+
+def _require_same_flags(one: Flags, other: Flags) -> None:
+    if [(id(parameter), flag) for parameter, flag in one] != [(id(parameter), flag) for parameter, flag in other]:
+        raise CaptureRefused(
+            "two recordings of the step leave other parameters with requires_grad",
+            next_step="set requires_grad of the same parameters whatever the batch is",
+        )
 
 
 def _require_equal(name: str, expected: torch.Tensor, actual: torch.Tensor) -> None:

@@ -71,6 +71,7 @@ class LiveRun:
         self._due: tuple[int, StateRoots] | None = None
         self._last_root: tuple[int, bytes] = (0, b"")
         self._rehash = 0  # the step whose state is hashed again before the next one
+        self._toggled: dict[int, torch.Tensor] = {}  # by steps before this process
         self._first = 0  # the last step before this process
         self._interrupted = 0  # the step that did not end
 
@@ -98,12 +99,19 @@ class LiveRun:
         """Put the stored state after step `base` in place."""
         checkpoint = self._run.checkpoints.read(base)
         self.recorder.replay_rows(base)
-        restore_settings(checkpoint.manifest.extra, self._optimizers, self._schedulers)
+        self._set_flags(restore_settings(checkpoint.manifest.extra, self._optimizers, self._schedulers))
         self.home.fill(checkpoint.manifest.records, checkpoint.tensors)
         self.home.refresh()
         self._first = self._rehash = base
         self._last_root = (base, checkpoint.manifest.state_root)
         self.home.verify_hash(checkpoint.manifest.state_root, base)
+
+    def _set_flags(self, flags: dict[str, bool]) -> None:
+        for parameter in self.home.parameters:
+            name = self.home.parameter_names[id(parameter)]
+            if name in flags:
+                parameter.requires_grad_(flags[name])
+                self._toggled[id(parameter)] = parameter
 
     # -- a step -------------------------------------------------------------------------------------------------------
 
@@ -219,10 +227,18 @@ class LiveRun:
             records=self.home.make_records(roots),
             aliases=self.home.aliases,
             tensors=self._edits.before or self.home.buffers,
-            extra=save_settings(self._optimizers, self._schedulers, self.home.parameter_names),
+            extra=save_settings(self._optimizers, self._schedulers, self.home.parameter_names, self._get_flags()),
             interval=self.recorder.plan.interval_length,
             intended=self.recorder.plan.intended_steps,
         )
+
+    def _get_flags(self) -> dict[str, bool]:
+        """Return the `requires_grad` of parameters where steps of this run changed it."""
+        toggled = self._toggled.copy()
+        for runner in self.runners:
+            toggled |= runner.toggled
+        names = self.home.parameter_names
+        return {names[place]: parameter.requires_grad for place, parameter in toggled.items() if place in names}
 
     # -- between and after the steps ----------------------------------------------------------------------------------
 

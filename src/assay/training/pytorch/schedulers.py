@@ -1,6 +1,7 @@
 """What the user's own objects know and a checkpoint must keep, so that a resumed script goes on as if never stopped.
 
-These are the settings of the parameter groups, the step counters and the state of learning-rate schedulers.
+These are the settings of the parameter groups, the step counters, the state of learning-rate schedulers, and the
+`requires_grad` of parameters where steps change it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -74,14 +76,18 @@ def _thaw(value: Any) -> Any:
 
 
 def save_settings(
-    optimizers: Sequence[torch.optim.Optimizer], schedulers: Sequence[LRScheduler], names: Mapping[int, str]
+    optimizers: Sequence[torch.optim.Optimizer],
+    schedulers: Sequence[LRScheduler],
+    names: Mapping[int, str],
+    flags: Mapping[str, bool] = MappingProxyType({}),
 ) -> bytes:
-    """Return groups, counters, the names of their parameters and schedulers as bytes.
+    """Return groups, counters, the names of their parameters, schedulers and flags as bytes.
 
     Args:
         optimizers: of the run.
         schedulers: of `find_schedulers`.
         names: of the parameters, by their `id`.
+        flags: `requires_grad` of parameters, by name.
     """
     groups = [
         [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
@@ -102,6 +108,7 @@ def save_settings(
     ]
     settings = {
         "optimizers": kinds, "groups": groups, "parameters": members, "counters": counters, "schedulers": states,
+        "requires_grad": dict(flags),
     }  # fmt: skip
     frozen = _freeze(settings, "an optimizer or a scheduler")
     return json.dumps(frozen, separators=(",", ":")).encode()
@@ -178,8 +185,8 @@ def _has_stepped(counters: Sequence[Sequence[Any]]) -> bool:
 
 def restore_settings(
     data: bytes, optimizers: Sequence[torch.optim.Optimizer], schedulers: Sequence[LRScheduler]
-) -> None:
-    """Put groups, counters and schedulers back.
+) -> dict[str, bool]:
+    """Put groups, counters and schedulers back; return the flags.
 
     Raises:
         UsageError: the script made other schedulers or groups than the run had.
@@ -207,3 +214,4 @@ def restore_settings(
                     optimizer.state[parameter][name] = kept
     for scheduler, (_, state) in zip(schedulers, saved["schedulers"], strict=True):
         scheduler.load_state_dict(state)
+    return saved.get("requires_grad", {})  # type: ignore[no-any-return]

@@ -9,6 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
+Flags = list[tuple[torch.Tensor, bool]]
+"""Parameters, each with whether it requires a gradient."""
+
+
+def set_flags(flags: Flags) -> None:
+    """Give parameters these flags."""
+    for parameter, flag in flags:
+        if parameter.requires_grad != flag:
+            parameter.requires_grad_(flag)
+
 
 @dataclass
 class Snapshot:
@@ -19,6 +29,7 @@ class Snapshot:
         modules: each module, with its parameters and buffers.
         slots: for each optimizer its state.
         grads: each parameter and its gradient.
+        flags: each parameter and whether it requires a gradient.
     """
 
     models: Sequence[nn.Module]
@@ -27,6 +38,7 @@ class Snapshot:
     modules: list[tuple[nn.Module, dict[str, Any], dict[str, Any]]] = field(default_factory=list)
     slots: list[dict[Any, dict[str, Any]]] = field(default_factory=list)
     grads: list[tuple[torch.Tensor, torch.Tensor | None]] = field(default_factory=list)
+    flags: Flags = field(default_factory=list)
 
     @classmethod
     def take(cls, models: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> Snapshot:
@@ -46,6 +58,7 @@ class Snapshot:
                     keep(parameter)
                     if parameter is not None:
                         snapshot.grads.append((parameter, parameter.grad))
+                        snapshot.flags.append((parameter, parameter.requires_grad))
                 for buffer in module._buffers.values():
                     keep(buffer)
         for optimizer in optimizers:
@@ -73,3 +86,10 @@ class Snapshot:
         if gradients:
             for parameter, gradient in self.grads:
                 parameter.grad = gradient
+        set_flags(self.flags)
+
+    def find_flags(self) -> Flags:
+        """Return the parameters whose flag has changed since, with the present flag."""
+        return [
+            (parameter, parameter.requires_grad) for parameter, flag in self.flags if parameter.requires_grad != flag
+        ]

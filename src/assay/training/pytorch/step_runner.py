@@ -33,7 +33,7 @@ from assay.training.pytorch.guards import Guards, collect_guards
 from assay.training.pytorch.home import StateHome, get_bytes
 from assay.training.pytorch.profile import get_differences
 from assay.training.pytorch.scalars import OptimizerRefused, ScalarReader
-from assay.training.pytorch.snapshot import Snapshot
+from assay.training.pytorch.snapshot import Flags, Snapshot, set_flags
 from assay.training.pytorch.tape import get_user_location
 
 MAX_PROGRAMS = 64
@@ -55,8 +55,8 @@ class GraphDiffers(UsageError):
 class Variant:
     """A program for one kind of batch, one layout of the state and of the scalars row, and one set of guards.
 
-    `updated`: for each optimizer the ids of the parameters that its step updates. `bound`: the tensors that the
-    executor works on.
+    `updated`: for each optimizer the ids of the parameters that its step updates. `flags`: parameters that the step
+    leaves with another `requires_grad`. `bound`: the tensors that the executor works on.
     """
 
     program: ir.Program
@@ -64,6 +64,7 @@ class Variant:
     guards: Guards
     layout: tuple[object, ...]
     updated: Sequence[frozenset[int]]
+    flags: Flags
     executor: Executor | None = None
     bound: list[torch.Tensor] | None = None
     checks_left: int = CHECKS_BESIDE
@@ -109,6 +110,9 @@ class StepRunner:
         home: their tensors.
         seed: of the run, 32 bytes.
         profile: under which every step is carried out; None: whatever the process has.
+
+    Attributes:
+        toggled: parameters, by `id`, that a step left with another `requires_grad` than it had found.
     """
 
     def __init__(
@@ -131,6 +135,7 @@ class StepRunner:
         except OptimizerRefused as error:
             raise _locate(error) from None
         self.recording = StepCapture(body, models, optimizers)
+        self.toggled: dict[int, torch.Tensor] = {}
         self._variants: dict[tuple[object, ...], list[Variant]] = {}
 
     def run(self, step: int, batch: Sequence[torch.Tensor], rebuild: Rebuild) -> Outcome:
@@ -149,9 +154,10 @@ class StepRunner:
         has_gradients = any(parameter.grad is not None for parameter in self.home.parameters)  # left by other code
         if variant.checks_left > 0 or has_gradients or secrets.randbelow(CHECK_ONE_IN) == 0:
             variant.checks_left -= 1
-            results = self._run_beside(executor, step, batch, rebuild, numbers, key)
+            results = self._run_beside(variant, executor, step, batch, rebuild, numbers, key)
         else:
             results = executor.run(batch, numbers, key)
+        set_flags(variant.flags)
         self.reader.advance(variant.updated)
         self.home.note_versions()
         return Outcome(variant.program, results, variant.results, row)
@@ -191,7 +197,8 @@ class StepRunner:
             verify_program(captured.program, OPERATORS)
         except UnsafeOperand as error:
             raise CaptureRefused(error.message, next_step="leave that option out, or write it with others") from error
-        variant = Variant(captured.program, captured.results, guards, scalars, captured.updated)
+        variant = Variant(captured.program, captured.results, guards, scalars, captured.updated, captured.flags)
+        self.toggled |= {id(parameter): parameter for parameter, _ in captured.flags}
         self._variants.setdefault(kinds, []).append(variant)
         self.home.refresh()
         return Outcome(captured.program, results, captured.results, captured.row, captured.lines)
@@ -222,6 +229,7 @@ class StepRunner:
 
     def _run_beside(
         self,
+        variant: Variant,
         executor: Executor,
         step: int,
         batch: Sequence[torch.Tensor],
@@ -234,6 +242,7 @@ class StepRunner:
             expected = self.recording.run_eager(batch, rebuild, key, is_recorded=True)
             entries, _ = layout.list_state(self.models, self.optimizers)
             eager = {entry.key: get_bytes(entry.tensor.contiguous()).tobytes() for entry in entries}
+            flags = before.find_flags()
         finally:
             before.restore()
         results = executor.run(batch, row, key)
@@ -248,6 +257,8 @@ class StepRunner:
             for index, (one, other) in enumerate(zip(expected, results, strict=True))
             if get_bytes(one.contiguous()).tobytes() != get_bytes(other.contiguous()).tobytes()
         ]
+        if [(id(p), flag) for p, flag in flags] != [(id(p), flag) for p, flag in variant.flags]:
+            differing.append("requires_grad")
         if differing:
             before.restore()
             self.home.note()
