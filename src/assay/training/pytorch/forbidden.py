@@ -216,6 +216,17 @@ def get_module_objection(module: torch.nn.Module) -> Objection | None:
     return None
 
 
+def get_attribute_objection(owner: Any, name: str) -> Objection | None:
+    """Return (what is wrong, cure) if a step must not use an attribute of this name of an object of a package."""
+    kinds = {base.__name__ for base in type(owner).__mro__ if base.__module__.startswith("accelerate.")}
+    if name == "accumulate" and "Accelerator" in kinds:
+        return (
+            "uses Accelerator.accumulate, which counts its calls and lets the optimizer step at every k-th alone",
+            "leave gradient_accumulation_steps out, pass accumulate=k to run.step, go through its list of batches",
+        )
+    return None
+
+
 def is_hidden_iterator(value: Any) -> bool:
     """True for iterators and generators: their position cannot be read without moving it."""
     return hasattr(type(value), "__next__") and not isinstance(value, torch.Tensor)

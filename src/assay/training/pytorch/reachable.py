@@ -448,6 +448,9 @@ class Walk:
 
     def _follow(self, value: Any, label: str, chain: list[str], where: _Where) -> None:
         """Visit what a name, followed by attributes, stands for."""
+        objection = forbidden.get_attribute_objection(value, chain[0]) if chain else None
+        if objection is not None:
+            self._object(label, where, objection, None)
         for name in chain:
             if not isinstance(value, ModuleType):
                 break

@@ -136,6 +136,16 @@ def _refuse_class(name: str, kind: type[torch.optim.Optimizer]) -> None:
             )
 
 
+def _refuse_wrapper(name: str, optimizer: torch.optim.Optimizer) -> None:
+    for attribute, value in vars(optimizer).items():
+        if isinstance(value, torch.optim.Optimizer):
+            raise OptimizerRefused(
+                f"{name} wraps another optimizer, which does the update",
+                expected="the optimizer that updates the parameters",
+                next_step=f"pass that one (its attribute {attribute}) to run.step; the step may call the wrapper",
+            )
+
+
 def _refuse_settings(name: str, group: dict[str, Any]) -> None:
     for setting, value in group.items():
         if setting == "params":
@@ -162,6 +172,7 @@ class StandIn:
         self.has_integers = False
         self.counting: set[str] = set()  # attributes of the optimizer that its step changes
         _refuse_class(self.name, type(optimizer))
+        _refuse_wrapper(self.name, optimizer)
 
     def read(self) -> None:
         """Bring `numbers` of every kind up to date."""
