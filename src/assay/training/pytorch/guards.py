@@ -27,7 +27,8 @@ from torch.optim import optimizer as _optimizer
 
 from assay.protocol.evidence.program import MAX_CONSTANT_BYTES
 from assay.training.pytorch import code_reading
-from assay.training.pytorch.reachable import Reachable, Walk
+from assay.training.pytorch.reachable import Walk
+from assay.training.pytorch.reached import Reachable
 from assay.training.pytorch.scopes import MISSING, describe_changes, is_same_value, show
 
 _SMALLEST = 5e-324

@@ -12,13 +12,12 @@ Source: `docs/explanation/recording.md`.
 
 from __future__ import annotations
 
-import dis
 import functools
 import weakref
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -28,7 +27,9 @@ from torch import nn
 
 from assay.training.pytorch import code_reading, forbidden, scopes
 from assay.training.pytorch.forbidden import StepRefused
-from assay.training.pytorch.scopes import MISSING, Scope
+from assay.training.pytorch.reached import Reachable, Where
+from assay.training.pytorch.reached_code import CodeReader, Names, is_rate
+from assay.training.pytorch.scopes import Scope
 from assay.training.pytorch.unreadable import Unreadable
 
 MAX_DEPTH, MAX_ITEMS, MAX_SCOPES, MAX_ARRAY_BYTES = 6, 4096, 20_000, 65536
@@ -43,61 +44,6 @@ _MEMOISED = type(functools.lru_cache(bool))
 _CALLED_BY_LANGUAGE = frozenset(
     {"__call__", "__getitem__", "__len__", "__iter__", "__enter__", "__exit__", "__getattr__"}
 )
-_READ_ANYTHING = frozenset({"getattr", "vars", "__dict__", "__getattribute__", "attrgetter", "methodcaller"})
-ALL_SETTINGS = "values"
-"""A name in code that reads the values of a group whatever their names."""
-
-_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "LOAD_DEREF", "STORE_DEREF"})
-
-
-def _is_rate(value: Any) -> bool:
-    """True for numbers and tuples of numbers (rates, betas): they reach a step through the scalars row."""
-    if isinstance(value, (tuple, list)):
-        return all(map(_is_rate, value))
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-@dataclass(frozen=True, slots=True)
-class _Where:
-    """A line of code, and whether it certainly belongs to the step."""
-
-    file: str
-    line: int
-    certain: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
-
-
-@dataclass
-class Reachable:
-    """What the walk found.
-
-    Attributes:
-        scopes: places whose values are guarded.
-        empty: containers that must stay empty (hooks, mostly).
-        absent: mappings, and names that must not appear in them.
-        optimizers: label and optimizer, of each optimizer.
-        modules: label and module, of each module.
-        parameters: tensors whose `requires_grad` and hooks are guarded.
-        tensors: name to tensor, outside the state, guarded by identity and version.
-        arrays: name to small numpy array, guarded by bytes.
-        contexts: context variables whose values are guarded.
-        notes: what is not guarded or happens only while recording.
-        code: what the step may run, in the order in which it was found.
-    """
-
-    scopes: list[Scope] = field(default_factory=list)
-    empty: list[tuple[str, Any]] = field(default_factory=list)
-    absent: list[tuple[Mapping[str, Any], frozenset[str], str]] = field(default_factory=list)
-    optimizers: list[tuple[str, torch.optim.Optimizer]] = field(default_factory=list)
-    modules: list[tuple[str, nn.Module]] = field(default_factory=list)
-    parameters: list[tuple[str, torch.Tensor]] = field(default_factory=list)
-    tensors: list[tuple[str, torch.Tensor]] = field(default_factory=list)
-    arrays: list[tuple[str, np.ndarray]] = field(default_factory=list)
-    contexts: list[ContextVar[Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    code: list[CodeType] = field(default_factory=list)
 
 
 class Walk:
@@ -124,15 +70,11 @@ class Walk:
             self.state |= {id(p) for group in optimizer.param_groups for p in group["params"]}
             self.state |= {id(t) for slots in optimizer.state.values() for t in slots.values()}
         self._seen: dict[object, Any] = {}  # keeps what was seen alive: an id is used once
-        self._names: set[str] = set()
-        self._self_names: set[str] = {"forward"}
-        self._waiting: dict[str, list[Callable[[], None]]] = defaultdict(list)
+        self._names = Names()
+        self._code = CodeReader(self.found, self._names, self._visit, self._object)
         self._objects: list[tuple[dict[str, Any], str]] = []
-        self._globals: dict[int, tuple[dict[str, Any], set[str], str]] = {}
         self._doubtful: list[tuple[str, str, str]] = []  # name, what is wrong, cure
-        self._work: deque[Callable[[], None]] = deque()
         self._attribute: str | None = None  # of the value whose visit begins
-        self._settings: set[str] = set()  # texts in code that reads the settings of optimizers
 
     def run(self, roots: Iterable[tuple[str, Any]]) -> Reachable:
         """Walk from the named roots and return what was found.
@@ -142,21 +84,21 @@ class Walk:
         """
         for label, value in roots:
             code = getattr(value, "__code__", None)
-            where = _Where(code.co_filename, code.co_firstlineno) if code else _Where(f"<{label}>", 0)
+            where = Where(code.co_filename, code.co_firstlineno) if code else Where(f"<{label}>", 0)
             self._visit(value, label, where, 0)
-        while self._work:
-            self._work.popleft()()
-        self._guard_globals()
+        while self._names.work:
+            self._names.work.popleft()()
+        self._code.guard_globals()
         self._guard_objects()
-        self._guard_settings()
+        self._code.guard_settings()
         for name, reason, cure in self._doubtful:
-            if name in self._names:
+            if name in self._names.known:
                 raise StepRefused(reason, next_step=cure)
         return self.found
 
     # -- values -------------------------------------------------------------------------------------------------------
 
-    def _visit(self, value: Any, label: str, where: _Where, depth: int, attribute: str | None = None) -> None:
+    def _visit(self, value: Any, label: str, where: Where, depth: int, attribute: str | None = None) -> None:
         """Guard what `value` holds; `attribute`: the name under which an object or container has it."""
         if isinstance(value, _PLAIN) or id(value) in self._seen:
             return
@@ -185,7 +127,7 @@ class Walk:
         if not forbidden.is_foreign(type(value).__module__) or forbidden.has_open_attributes(value):
             self._visit_object(value, label, where, depth)
 
-    def _object(self, label: str, where: _Where, objection: tuple[str, str], attribute: str | None) -> None:
+    def _object(self, label: str, where: Where, objection: tuple[str, str], attribute: str | None) -> None:
         if attribute is not None:
             self._doubtful.append((attribute, f"{where}: the step {objection[0]} ({label})", objection[1]))
         elif where.certain:
@@ -193,29 +135,29 @@ class Walk:
         else:
             self.found.notes.append(f"{where}: code that the step may call {objection[0]} ({label})")
 
-    def _visit_tensor(self, value: torch.Tensor, label: str, where: _Where, _depth: int) -> None:
+    def _visit_tensor(self, value: torch.Tensor, label: str, where: Where, _depth: int) -> None:
         self._visit_hooks(value, label, ("_backward_hooks", "_post_accumulate_grad_hooks"), where)
         if value.is_inference():
             self.found.notes.append(f"{label}: a tensor made in inference mode is not watched for writes")
         elif id(value) not in self.state:
             self.found.tensors.append((label, value))
 
-    def _visit_array(self, value: np.ndarray, label: str, where: _Where, _depth: int) -> None:
+    def _visit_array(self, value: np.ndarray, label: str, where: Where, _depth: int) -> None:
         if value.nbytes <= MAX_ARRAY_BYTES and not value.dtype.hasobject:
             self.found.arrays.append((label, value))
         else:
             what = f"reads a numpy array of {value.nbytes} bytes, which is not watched"
             self._object(label, where, (what, forbidden.UNWATCHED_CURE), self._attribute)
 
-    def _visit_reference(self, value: weakref.ref[Any], label: str, where: _Where, depth: int) -> None:
+    def _visit_reference(self, value: weakref.ref[Any], label: str, where: Where, depth: int) -> None:
         self._visit(value(), f"{label}()", where, depth)
 
-    def _visit_context(self, value: ContextVar[Any], label: str, where: _Where, depth: int) -> None:
+    def _visit_context(self, value: ContextVar[Any], label: str, where: Where, depth: int) -> None:
         self.found.contexts.append(value)
         self.found.scopes.append(scopes.scope_of_context(value, label))
         self._visit(value.get(None), f"{label}.get()", where, depth + 1)
 
-    def _visit_module(self, module: nn.Module, label: str, where: _Where, depth: int) -> None:
+    def _visit_module(self, module: nn.Module, label: str, where: Where, depth: int) -> None:
         self.found.modules.append((label + ".{}", module))
         self.found.scopes.append(scopes.scope_of_mapping(module.__dict__, label + ".{}"))
         self._add(module._modules, label + ".{}")
@@ -238,7 +180,7 @@ class Walk:
                 self._visit(value, f"{label}.{name}", where, depth + 1, name)
         self._visit_class(type(module), where, depth)
 
-    def _visit_hooks(self, owner: Any, label: str, names: Iterable[str], where: _Where) -> None:
+    def _visit_hooks(self, owner: Any, label: str, names: Iterable[str], where: Where) -> None:
         for name in names:
             hooks = getattr(owner, name, None)
             if hooks is not None:
@@ -246,7 +188,7 @@ class Walk:
                 for hook in hooks.values():
                     self._visit(hook, f"{label}.{name}", where, 0)
 
-    def _visit_optimizer(self, optimizer: torch.optim.Optimizer, label: str, where: _Where, depth: int) -> None:
+    def _visit_optimizer(self, optimizer: torch.optim.Optimizer, label: str, where: Where, depth: int) -> None:
         self.found.optimizers.append((label, optimizer))
         self._visit_hooks(optimizer, label, ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"), where)
         self._visit(vars(optimizer).get("step"), f"{label}.step", where, 0)
@@ -257,10 +199,10 @@ class Walk:
         for index, group in enumerate(optimizer.param_groups):
             place = f"{label}.param_groups[{index}]"
             self.found.scopes.append(scopes.scope_of_items(group["params"], place + "['params'][{}]"))
-            fixed = [name for name, value in group.items() if name == "params" or not _is_rate(value)]
+            fixed = [name for name, value in group.items() if name == "params" or not is_rate(value)]
             self.found.scopes.append(scopes.scope_of_keys(group, fixed, place + "['{}']"))
 
-    def _visit_container(self, value: Any, label: str, where: _Where, depth: int) -> None:
+    def _visit_container(self, value: Any, label: str, where: Where, depth: int) -> None:
         if len(value) > MAX_ITEMS or depth > MAX_DEPTH:
             what = f"reads a {type(value).__name__} of {len(value)} elements, {depth} levels deep, that is not watched"
             self._object(
@@ -280,23 +222,23 @@ class Walk:
         for place, item in enumerate(value):
             self._visit(item, f"{label}[{place}]", where, depth + 1, label.rpartition(".")[2])
 
-    def _visit_python_module(self, value: ModuleType, label: str, where: _Where, depth: int) -> None:
+    def _visit_python_module(self, value: ModuleType, label: str, where: Where, depth: int) -> None:
         """Guard a module of the user's that stands in an attribute or a container, as settings often do."""
         file = getattr(value, "__file__", None)
         if not forbidden.is_foreign(value.__name__) and not (file and forbidden.is_installed(file)):
             self._visit_attributes(vars(value), label, where, depth)
 
-    def _visit_attributes(self, own: dict[str, Any], label: str, where: _Where, depth: int) -> None:
+    def _visit_attributes(self, own: dict[str, Any], label: str, where: Where, depth: int) -> None:
         """Visit those of the attributes whose names occur in code, now or later."""
         self._objects.append((own, label + ".{}"))
         for name, item in own.items():
             visit = functools.partial(self._visit, item, f"{label}.{name}", where, depth + 2, name)
-            if name in self._names:
+            if name in self._names.known:
                 visit()
             else:
-                self._waiting[name].append(visit)
+                self._names.wait(name, visit)
 
-    def _visit_object(self, value: Any, label: str, where: _Where, depth: int) -> None:
+    def _visit_object(self, value: Any, label: str, where: Where, depth: int) -> None:
         if depth > MAX_DEPTH:
             self.found.notes.append(f"{label}: too deep to be watched")
             return
@@ -325,12 +267,12 @@ class Walk:
 
     # -- classes and code ---------------------------------------------------------------------------------------------
 
-    def _visit_named_class(self, kind: type, label: str, where: _Where, depth: int) -> None:
+    def _visit_named_class(self, kind: type, label: str, where: Where, depth: int) -> None:
         self._visit_class(kind, where, depth)
         if not forbidden.is_foreign(kind.__module__) and isinstance(kind.__dict__.get("__init__"), FunctionType):
             self._visit(kind.__dict__["__init__"], f"{label}.__init__", where, depth)
 
-    def _visit_class(self, kind: type, where: _Where, depth: int) -> None:
+    def _visit_class(self, kind: type, where: Where, depth: int) -> None:
         for base in kind.__mro__:
             if forbidden.is_foreign(base.__module__) or (id(base), "class") in self._seen:
                 continue
@@ -341,18 +283,18 @@ class Walk:
                 if method is None:
                     if not name.startswith("__"):
                         self._visit(value, f"{base.__qualname__}.{name}", where, depth + 1, name)
-                elif name in self._self_names or name in _CALLED_BY_LANGUAGE or name in self._names:
+                elif name in self._names.known or name in self._names.of_self or name in _CALLED_BY_LANGUAGE:
                     self._visit_method(method, f"{base.__qualname__}.{name}", name)
                 else:
                     visit = functools.partial(self._visit_method, method, f"{base.__qualname__}.{name}", name)
-                    self._waiting[name].append(visit)
+                    self._names.wait(name, visit)
 
     def _visit_method(self, method: FunctionType, label: str, name: str) -> None:
         code = method.__code__
-        certain = name in self._self_names
-        self._visit(method, label, _Where(code.co_filename, code.co_firstlineno, certain), 0)
+        certain = name in self._names.of_self
+        self._visit(method, label, Where(code.co_filename, code.co_firstlineno, certain), 0)
 
-    def _visit_callable(self, value: Any, label: str, where: _Where, depth: int) -> None:
+    def _visit_callable(self, value: Any, label: str, where: Where, depth: int) -> None:
         if isinstance(value, MethodType):
             self._visit(value.__func__, label, where, depth)
             self._visit(value.__self__, f"{label}.__self__", where, depth)
@@ -364,7 +306,7 @@ class Walk:
             self._visit(value.args, f"{label}.args", where, depth)
             self._visit(value.keywords, f"{label}.keywords", where, depth)
 
-    def _visit_function(self, function: FunctionType, label: str, where: _Where, _depth: int) -> None:
+    def _visit_function(self, function: FunctionType, label: str, where: Where, _depth: int) -> None:
         if forbidden.is_foreign(function.__module__) or forbidden.is_own_code(function.__code__):
             return
         is_idle = self._executed is not None and function.__code__ not in self._executed
@@ -373,7 +315,7 @@ class Walk:
         names = ("__code__", "__defaults__", "__kwdefaults__")
         self.found.scopes.append(scopes.scope_of_attributes(function, names, f"{label}.{{}}"))
         self._add(function.__dict__, f"{label}.{{}}")
-        own = _Where(function.__code__.co_filename, function.__code__.co_firstlineno, where.certain)
+        own = Where(function.__code__.co_filename, function.__code__.co_firstlineno, where.certain)
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self._visit(value, f"default of {label}", own, 0)
         cells = list(function.__closure__ or ())
@@ -384,111 +326,15 @@ class Walk:
             for name, value in closure.items():
                 self._visit(value, name, own, 0)
         for code in code_reading.iterate_code(function.__code__):
-            self._scan(code, function.__globals__, closure, where.certain)
-
-    def _scan(self, code: CodeType, space: dict[str, Any], closure: dict[str, Any], certain: bool) -> None:  # noqa: FBT001
-        """Follow the names that a code object reads."""
-        self.found.code.append(code)
-        read = self._globals.setdefault(id(space), (space, set(), code.co_filename))[1]
-        first_local = code.co_varnames[0] if code.co_argcount else None
-        instructions = list(dis.get_instructions(code))
-        line = code.co_firstlineno
-        for place, instruction in enumerate(instructions):
-            line = (instruction.positions.lineno if instruction.positions else None) or line
-            where = _Where(code.co_filename, line, certain)
-            chain = code_reading.get_chain(instructions, place)
-            if instruction.opname == "LOAD_FAST" and instruction.argval == first_local and certain and chain:
-                self._self_names.add(chain[0])
-                self._learn_name(chain[0])
-            if instruction.opname == "IMPORT_NAME":
-                self._follow_import(instruction.argval, space, code, where)
-            if instruction.opname not in _READS:
-                continue
-            name = instruction.argval
-            if instruction.opname.endswith("GLOBAL") or instruction.opname == "LOAD_NAME":
-                value = space.get(name, MISSING)
-                read.add(name)
-                if value is MISSING and name in ("print", "open", "input"):
-                    self.found.notes.append(f"{where}: {name}() happens only while a step is recorded")
-            else:
-                value = closure.get(name, MISSING)
-            self._follow(value, name, chain, where)
-        for name in code.co_names:
-            self._learn_name(name)
-        if "param_groups" in code.co_names:
-            self._settings |= {value for value in code.co_consts if isinstance(value, str)}
-            self._settings |= {ALL_SETTINGS} & {*code.co_names}
-
-    def _guard_globals(self) -> None:
-        for space, names, file in self._globals.values():
-            present = sorted(name for name in names if name in space)
-            if present:
-                self.found.scopes.append(scopes.scope_of_keys(space, present, f"global {{}} ({file})"))
-            absent = frozenset(names.difference(present))
-            if absent:
-                self.found.absent.append((space, absent, f"global {{}} ({file})"))
-
-    def _guard_settings(self) -> None:
-        """Guard the rates that code reads by name: what it makes of them does not come from the scalars row."""
-        for label, optimizer in self.found.optimizers:
-            for index, group in enumerate(optimizer.param_groups):
-                rates = [name for name, value in group.items() if name != "params" and _is_rate(value)]
-                read = [name for name in rates if name in self._settings or ALL_SETTINGS in self._settings]
-                if read:
-                    place = f"{label}.param_groups[{index}]"
-                    self.found.scopes.append(scopes.scope_of_keys(group, read, place + "['{}']"))
+            self._code.read(code, function.__globals__, closure, where.certain)
 
     def _guard_objects(self) -> None:
         """Guard the attributes of plain objects whose names occur in code that was reached."""
         for own, label in self._objects:
-            present = [name for name in own if name in self._names or not _READ_ANYTHING.isdisjoint(self._names)]
+            present = [name for name in own if name in self._names.known or self._names.read_anything()]
             if present:
                 self.found.scopes.append(scopes.scope_of_keys(own, present, label))
-            self.found.absent.append((own, frozenset(self._names.difference(present)), label))
-
-    def _follow(self, value: Any, label: str, chain: list[str], where: _Where) -> None:
-        """Visit what a name, followed by attributes, stands for."""
-        objection = forbidden.get_attribute_objection(value, chain[0]) if chain else None
-        if objection is not None:
-            self._object(label, where, objection, None)
-        for name in chain:
-            if not isinstance(value, ModuleType):
-                break
-            if value.__name__ == "builtins" or name not in vars(value):
-                return
-            if not forbidden.is_foreign(value.__name__):
-                self.found.scopes.append(scopes.scope_of_keys(vars(value), [name], f"{label}.{{}}"))
-            value, label = vars(value)[name], f"{label}.{name}"
-        if value is not MISSING:
-            self._visit(value, label, where, 0)
-
-    def _follow_import(self, name: str, space: dict[str, Any], code: CodeType, where: _Where) -> None:
-        """Visit what code may read of a module that it imports itself: any of its names that the code mentions."""
-        objection = forbidden.get_import_objection(name)
-        waiting = code_reading.find_modules(name, space)
-        is_new = not waiting and not forbidden.is_foreign(name) and not forbidden.is_installed(where.file)
-        if objection is None and is_new:
-            objection = f"imports {name} for the first time", "import it at the top of the script"
-        if objection is not None:
-            self._object(name, where, objection, None)
-        mentioned, followed = code_reading.get_names(code), set()
-        while waiting:
-            module = waiting.pop()
-            if forbidden.is_foreign(module.__name__) or module.__name__ in followed:
-                continue
-            followed.add(module.__name__)
-            for attribute in sorted(mentioned & vars(module).keys()):
-                self._follow(module, module.__name__, [attribute], where)
-                value = vars(module)[attribute]
-                waiting += [value] if isinstance(value, ModuleType) else []
-
-    def _learn_name(self, name: str) -> None:
-        if name not in self._names:
-            self._names.add(name)
-            self._work += self._waiting.pop(name, ())
-            if name in _READ_ANYTHING:
-                self._work += [visit for visits in self._waiting.values() for visit in visits]
-                self._waiting.clear()
+            self.found.absent.append((own, frozenset(self._names.known.difference(present)), label))
 
     _VISITORS: tuple[tuple[Any, Any], ...] = (
         (torch.Tensor, _visit_tensor),
