@@ -57,22 +57,32 @@ def make_net() -> nn.Sequential:
     return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Dropout(0.2), nn.Linear(5, 3))
 
 
+def make_sgd(parameters: Any) -> torch.optim.Optimizer:
+    """Return gradient descent with momentum."""
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+
+
+def update(loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    """Go down the gradient of a loss; return the loss."""
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss
+
+
 def make_scene(
     factor: Callable[[nn.Module, Any], Any] = lambda net, batch: 1.0,
     before: Callable[[Scene, int], None] = lambda scene, step: None,
     net: nn.Module | None = None,
+    make_optimizer: Callable[[Any], torch.optim.Optimizer] = make_sgd,
     **options: Any,
 ) -> Scene:
     """Return the usual step, its loss multiplied by what `factor` gives."""
     model = make_net() if net is None else net
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer = make_optimizer(model.parameters())
 
     def body(batch: Any) -> torch.Tensor:
-        loss = F.cross_entropy(model(batch[0]), batch[1]) * factor(model, batch)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
+        return update(F.cross_entropy(model(batch[0]), batch[1]) * factor(model, batch), optimizer)
 
     scene = Scene(model, optimizer, body, **options)
     scene.before = functools.partial(before, scene)

@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.nn import functional as F  # noqa: N812 - the name that everybody uses
 
-from benchmarks.trap_scenes import SWITCH, Scene, make_net, make_scene, switch, trap
+from benchmarks.trap_scenes import SWITCH, Scene, make_net, make_scene, switch, trap, update
 
 
 @trap
@@ -26,11 +25,7 @@ def rate_by_hand_in_the_step() -> Scene:
         iteration += 1
         for group in optimizer.param_groups:
             group["lr"] = 0.01 * min(iteration / 4, 0.5 * (1 + math.cos(math.pi * iteration / 12)))
-        loss = F.cross_entropy(net(batch[0]), batch[1])
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
+        return update(F.cross_entropy(net(batch[0]), batch[1]), optimizer)
 
     return Scene(net, optimizer, body)
 
@@ -165,11 +160,7 @@ def counter_of_the_optimizer() -> Scene:
 
     def body(batch: Any) -> torch.Tensor:
         count = optimizer.state[first]["step"] if optimizer.state else torch.zeros(())
-        loss = F.cross_entropy(net(batch[0]), batch[1]) * (1.0 + count)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
+        return update(F.cross_entropy(net(batch[0]), batch[1]) * (1.0 + count), optimizer)
 
     return Scene(net, optimizer, body)
 
@@ -233,42 +224,28 @@ class _Reading(_Own):
         return gradient * _SCALE["value"]
 
 
-def _make_own(kind: type[_Own], before: Callable[[Scene, int], None] = lambda scene, step: None) -> Scene:
-    net = make_net()
-    optimizer = kind(net.parameters())
-
-    def body(batch: Any) -> torch.Tensor:
-        loss = F.cross_entropy(net(batch[0]), batch[1])
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
-
-    scene = Scene(net, optimizer, body)
-    scene.before = lambda step: before(scene, step)
-    return scene
-
-
 @trap
 def optimizer_that_counts() -> Scene:
     """An optimizer of the script that counts in an attribute."""
-    return _make_own(_Counting)
+    return make_scene(make_optimizer=_Counting)
 
 
 @trap
 def factor_of_an_optimizer() -> Scene:
     """An optimizer of the script with a factor that the loop changes."""
-    return _make_own(_Scaling, switch(lambda scene: setattr(scene.optimizer, "factor", 0.5)))
+    return make_scene(before=switch(lambda scene: setattr(scene.optimizer, "factor", 0.5)), make_optimizer=_Scaling)
 
 
 @trap
 def choice_of_an_optimizer() -> Scene:
     """An optimizer of the script with a flag that the loop sets."""
-    return _make_own(_Choosing, switch(lambda scene: setattr(scene.optimizer, "takes_signs", True)))
+    return make_scene(
+        before=switch(lambda scene: setattr(scene.optimizer, "takes_signs", True)), make_optimizer=_Choosing
+    )
 
 
 @trap
 def global_of_an_optimizer() -> Scene:
     """An optimizer of the script that reads a global which the loop changes."""
     _SCALE["value"] = 1.0
-    return _make_own(_Reading, switch(lambda scene: _SCALE.update(value=0.5)))
+    return make_scene(before=switch(lambda scene: _SCALE.update(value=0.5)), make_optimizer=_Reading)

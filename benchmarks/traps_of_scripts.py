@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the name that everybody uses
 
-from benchmarks.trap_scenes import SWITCH, Scene, make_net, make_scene, switch, trap
+from benchmarks.trap_scenes import SWITCH, Scene, make_net, make_scene, switch, trap, update
 
 # -- what a script carries from batch to batch -------------------------------------------------------------------------
 
@@ -40,11 +40,7 @@ def _make_language_scene(get: Any, put: Any) -> Scene:
     def body(batch: Any) -> torch.Tensor:
         output, hidden = net(batch[0], get())
         put(hidden.detach())
-        loss = F.cross_entropy(output, batch[1])
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
+        return update(F.cross_entropy(output, batch[1]), optimizer)
 
     return Scene(net, optimizer, body)
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the name that everybody uses
 from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn
 
-from benchmarks.trap_scenes import SWITCH, Scene, make_net, make_scene, switch, trap
+from benchmarks.trap_scenes import SWITCH, Scene, make_net, make_scene, switch, trap, update
 
 # -- values of tensors -------------------------------------------------------------------------------------------------
 
@@ -305,11 +305,7 @@ def rate_read_by_the_loss() -> Scene:
     inner, optimizer = scene.net, scene.optimizer
 
     def body(batch: Any) -> torch.Tensor:
-        loss = F.cross_entropy(inner(batch[0]), batch[1]) * optimizer.param_groups[0]["lr"]
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
+        return update(F.cross_entropy(inner(batch[0]), batch[1]) * optimizer.param_groups[0]["lr"], optimizer)
 
     def before(step: int) -> None:
         optimizer.param_groups[0]["lr"] = 0.1 * 0.9**step
