@@ -335,6 +335,18 @@ CASES += [
 
 
 @refused(
+    "not contiguous", "keep parameters and gradients contiguous",
+    optimizer=lambda net: torch.optim.AdamW(net.parameters(), lr=0.1, fused=True),
+)  # fmt: skip
+def turns_a_gradient(net, optimizer, batch):
+    """Give a fused optimizer, which walks the memory of its tensors, a gradient in another order than its parameter."""
+    compute_losses(net, batch).mean().backward()
+    net[2].weight.grad = net[2].weight.grad.t().contiguous().t()
+    optimizer.step()  # here
+    return net[2].bias.sum()
+
+
+@refused(
     "layout torch.sparse_coo", "sparse=True", make=Bag, optimizer=lambda net: torch.optim.SGD(net.parameters(), lr=0.1)
 )
 def has_sparse_gradients(net, optimizer, batch):

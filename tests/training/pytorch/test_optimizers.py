@@ -150,3 +150,16 @@ def test_masks_assign_numbers(tmp_path):
         return net, optimizer, body
 
     assert record_beside_plain(tmp_path / "run", make)[1] == []
+
+
+@pytest.mark.parametrize("fused", [None, True])
+def test_parameters_in_another_order_of_memory(fused, tmp_path):
+    """A transposed parameter is recorded as a contiguous one, fused updates included: the state is contiguous."""
+    roots = []
+    for name in ("transposed", "contiguous"):
+        net = make_net()
+        for layer in (net[0], net[2]) if name == "transposed" else ():
+            layer.weight.data = layer.weight.data.t().contiguous().t()
+        optimizer = torch.optim.AdamW(net.parameters(), lr=0.1, fused=fused)
+        roots.append(record(tmp_path / name, net, optimizer, make_body(net, optimizer)).run.finish().model_root)
+    assert roots[0] == roots[1]
