@@ -94,9 +94,10 @@ def make_small_order() -> Iterator[Case]:
     for divisible, name in ((True, "equation holds"), (False, "only the equation with the cofactor holds")):
         message = find_message(COMMITMENT, mixed, divisible=divisible)
         yield f"A = aB + T, {name}", mixed, message, finish(COMMITMENT, mixed, message, NONCE, SECRET)
-    commitment = edwards.encode_point(edwards.add(NONCE_POINT, SMALL))
-    signature = finish(commitment, KEY, b"message", NONCE, SECRET)
-    yield "R = rB + T, only the equation with the cofactor holds", KEY, b"message", signature
+    for multiple, name in ((1, "T"), (4, "4 T")):
+        commitment = edwards.encode_point(edwards.add(NONCE_POINT, edwards.multiply(multiple, SMALL)))
+        signature = finish(commitment, KEY, b"message", NONCE, SECRET)
+        yield f"R = rB + {name}, only the equation with the cofactor holds", KEY, b"message", signature
 
 
 def render() -> str:

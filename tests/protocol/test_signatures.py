@@ -4,15 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.protocol import signatures
 from assay.protocol.signatures import SignatureRefuted, get_public_key, sign, verify_signature
 from tools import edwards, signature_vectors
 
 CASES = json.loads(signature_vectors.PATH.read_text(encoding="utf-8"))["cases"]
 
 
+@pytest.mark.parametrize("with_cofactor", [None, True], ids=["as the library is", "as if it took the cofactor"])
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c["name"])
-def test_vectors(case):
+def test_vectors(case, with_cofactor, monkeypatch):
     """HSH-9: proper signatures hold; altered, unreduced, small-order and cofactor-only ones do not."""
+    if with_cofactor is not None:
+        monkeypatch.setattr(signatures, "_ignores_small_parts", lambda: with_cofactor)
     arguments = [bytes.fromhex(case[name]) for name in ("key", "message", "signature")]
     if case["holds"]:
         verify_signature(*arguments)
@@ -20,6 +24,30 @@ def test_vectors(case):
         with pytest.raises(SignatureRefuted) as refusal:
             verify_signature(*arguments)
         assert refusal.value.code == "signature.refuted"
+
+
+def test_a_library_that_takes_the_cofactor_is_found_out(monkeypatch):
+    """HSH-9: what such a library lets through is then refused for its R."""
+    case = next(case for case in CASES if case["name"].startswith("R = rB + 4 T"))
+    key, message, signature = (bytes.fromhex(case[name]) for name in ("key", "message", "signature"))
+    monkeypatch.setattr(signatures, "VerifyKey", _CarelessKey)
+    signatures._ignores_small_parts.cache_clear()
+    try:
+        assert signatures._ignores_small_parts()
+        with pytest.raises(SignatureRefuted):
+            verify_signature(key, message, signature)
+    finally:
+        signatures._ignores_small_parts.cache_clear()
+
+
+class _CarelessKey:
+    """Lets everything through."""
+
+    def __init__(self, key: bytes) -> None:
+        del key
+
+    def verify(self, message: bytes, signature: bytes) -> None:
+        """Find nothing wrong."""
 
 
 def test_first_vector_is_that_of_the_rfc():
@@ -35,7 +63,7 @@ def test_first_vector_is_that_of_the_rfc():
 def test_edge_cases_satisfy_the_equations_that_they_name():
     """HSH-9: what is refused as small-order or cofactor-only would pass a reader without the strict rule."""
     mixed = [case for case in CASES if "T" in case["name"] and "equation" in case["name"]]
-    assert len(mixed) == 11
+    assert len(mixed) == 12
     for case in mixed:
         key, message, signature = (bytes.fromhex(case[name]) for name in ("key", "message", "signature"))
         points = []
