@@ -67,6 +67,9 @@ def test_a_whole_life_gives_the_same_state(store, judged):
     assert store.count_leaves() == len(judged.store.values)
     assert all(store.get(key) == value for key, value in judged.store.values.items())
     assert store.get(account_key(bytes(32))) is None
+    keys = [account_key(bytes(32)), *judged.store.values, account_key(b"\xff" * 32)]
+    for wanted in (keys, keys * 40, keys[::-1], []):
+        assert store.get_many(wanted) == [judged.store.values.get(key) for key in wanted]
 
 
 def test_leaves_by_prefix(store, judged):

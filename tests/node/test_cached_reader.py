@@ -23,6 +23,9 @@ class Store:
             act()
         return value
 
+    def get_many(self, keys):
+        return [self.get(key) for key in keys]
+
 
 def commit(store, reader, changes):
     """Change a store as a commit does, and tell the reader."""
@@ -59,6 +62,30 @@ def test_a_value_read_before_a_commit_is_not_kept_after_it():
     assert reader.get(b"unread") is None
 
 
+def test_what_was_read_ahead_is_not_read_again():
+    """Known keys are left out, absent ones remembered, long values not; never more than half of the room is filled."""
+    store = Store({b"a": b"1", b"b": b"2", b"long": b"x" * (MAX_LENGTH + 1)})
+    reader = CachedReader(store, max_values=8)
+    reader.get(b"a")
+    reader.prefetch([b"a", b"b", b"b", b"none", b"long"])
+    assert store.reads == 4
+    assert [reader.get(key) for key in (b"a", b"b", b"none")] == [b"1", b"2", None]
+    assert store.reads == 4
+    assert reader.get(b"long") == store.values[b"long"]
+    reads = store.reads
+    reader.prefetch([b"%d" % i for i in range(100)])
+    assert store.reads == reads + 4
+
+
+def test_what_was_read_ahead_before_a_commit_is_not_kept_after_it():
+    """A commit that overtakes the reading ahead wins."""
+    store = Store({b"a": b"old"})
+    reader = CachedReader(store)
+    store.before_return = lambda: commit(store, reader, {b"a": b"new"})
+    reader.prefetch([b"a"])
+    assert reader.get(b"a") == b"new"
+
+
 @given(st.integers(0, 2**32))
 def test_any_history_reads_as_the_store(seed):
     """With room for a few values only, and forgetting at times, every read is what the store holds."""
@@ -67,6 +94,7 @@ def test_any_history_reads_as_the_store(seed):
     reader = CachedReader(store, max_values=5)
     keys = [b"%d" % i for i in range(12)]
     for number in range(60):
+        reader.prefetch(rng.sample(keys, rng.randrange(4)))
         assert all(reader.get(key) == store.values.get(key) for key in rng.sample(keys, 4))
         changes = {key: rng.choice([None, b"%d" % number]) for key in rng.sample(keys, rng.randrange(4))}
         commit(store, reader, changes)

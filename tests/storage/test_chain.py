@@ -81,7 +81,7 @@ def test_leaves_are_listed_by_prefix(folder):
     chain = make_chain(folder, 30)
     expected = sorted((path, sha256(value).digest()) for path, value in expect_state(30).items())
     assert chain.reads.count_leaves() == len(expected)
-    for depth in (0, 1, 5, 8, 12):
+    for depth in (0, 1, 5, 8, 12, 13):
         found = list(chain.reads.get_leaves(depth, range(1 << depth)))
         assert len(found) == 1 << depth
         assert [leaf for leaves in found for leaf in leaves] == expected

@@ -17,7 +17,7 @@ from typing import ClassVar, Final, Protocol
 from assay.consensus.engine import ApplicationInfo, FinalizedBlock, Proposal, QueryAnswer
 from assay.errors import InvalidTransaction, UsageError
 from assay.kernels.ledger_subtrees import find_tree_hasher
-from assay.node.cached_reader import CachedReader
+from assay.node.cached_reader import CachedReader, ManyReader
 from assay.protocol.beacon import compute_beacon, verify_reveal
 from assay.protocol.blocks import (
     Block,
@@ -43,9 +43,9 @@ from assay.protocol.environment import Environment
 from assay.protocol.ledger_proofs import hash_key
 from assay.protocol.ledger_tree import LeafSource, LedgerTree, TreeUpdate
 from assay.protocol.merkle import MerkleRoot
-from assay.protocol.state_view import LedgerFault, StateReader, StateView
+from assay.protocol.state_view import LedgerFault, StateView
 from assay.protocol.transactions import OpenedTransaction, open_transaction
-from assay.protocol.transition import compute_genesis_changes, execute_block, open_or_refuse
+from assay.protocol.transition import compute_genesis_changes, execute_block, list_accounts, open_or_refuse
 
 MAX_OPENED: Final = 65_536
 """Transactions whose signature was checked, kept so that it is not checked again in their block."""
@@ -57,7 +57,7 @@ class ApplicationNotReady(UsageError):
     code: ClassVar[str] = "application.not-ready"
 
 
-class LedgerStore(StateReader, LeafSource, Protocol):
+class LedgerStore(ManyReader, LeafSource, Protocol):
     """Keeps the ledger state and the blocks. Its reads belong to the last commit."""
 
     def load_genesis(self) -> bytes | None:
@@ -216,6 +216,7 @@ class LedgerApplication:
         opened = [
             self._opened.get(data) or open_or_refuse(position.chain_id, data, most) for data in proposal.transactions
         ]
+        self._reader.prefetch(list_accounts(opened))
         outcome = execute_block(self._reader, opened, environment)
         update = self._tree.compute_update(
             {hash_key(key): None if value is None else sha256(value).digest() for key, value in outcome.changes.items()}

@@ -7,8 +7,8 @@ is changed here too, so that an account that pays often is not read again at all
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Protocol
 
 from assay.protocol.state_view import StateReader
 
@@ -19,6 +19,13 @@ MAX_LENGTH: Final = 512
 _UNKNOWN: Final = b"unknown"
 
 
+class ManyReader(StateReader, Protocol):
+    """A `StateReader` that reads many values in less time than one after the other."""
+
+    def get_many(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
+        """Return the encoded record under each key; None: there is none."""
+
+
 class CachedReader:
     """A `StateReader` in front of a store; safe to use from several threads.
 
@@ -27,7 +34,7 @@ class CachedReader:
         max_values: how many are remembered.
     """
 
-    def __init__(self, store: StateReader, max_values: int = MAX_VALUES) -> None:
+    def __init__(self, store: ManyReader, max_values: int = MAX_VALUES) -> None:
         self._store = store
         self._max = max_values
         self._guard = threading.Lock()
@@ -41,12 +48,20 @@ class CachedReader:
             return value
         commits = self._commits
         value = self._store.get(key)
-        if value is None or len(value) <= MAX_LENGTH:
-            with self._guard:
-                if commits == self._commits:  # otherwise it may be a value from before a commit
-                    self._make_room(1)
-                    self._values[key] = value
+        self._remember({key: value}, commits)
         return value
+
+    def prefetch(self, keys: Iterable[bytes]) -> None:
+        """Read what is not remembered yet, all of it together; at most half of what can be remembered."""
+        unknown = [key for key in dict.fromkeys(keys) if key not in self._values][: self._max // 2]
+        commits = self._commits
+        self._remember(dict(zip(unknown, self._store.get_many(unknown), strict=True)), commits)
+
+    def _remember(self, values: Mapping[bytes, bytes | None], commits: int) -> None:
+        """Keep what was read when so many commits had been."""
+        with self._guard:
+            if commits == self._commits:  # otherwise they may be values from before a commit
+                self._take(values)
 
     def forget(self) -> None:
         """Remember nothing: the store may have changed."""
@@ -58,13 +73,13 @@ class CachedReader:
         """Take over what a commit has changed in the store (None: deleted)."""
         with self._guard:
             self._commits += 1
-            self._make_room(len(changes))
-            for key, value in changes.items():
-                if value is None or len(value) <= MAX_LENGTH:
-                    self._values[key] = value
-                else:
-                    self._values.pop(key, None)
+            self._take(changes)
 
-    def _make_room(self, count: int) -> None:
-        if len(self._values) + count > self._max:
+    def _take(self, values: Mapping[bytes, bytes | None]) -> None:
+        if len(self._values) + len(values) > self._max:
             self._values = {}
+        for key, value in values.items():
+            if value is None or len(value) <= MAX_LENGTH:
+                self._values[key] = value
+            else:
+                self._values.pop(key, None)

@@ -62,6 +62,12 @@ class ChainStore:
         """Return the encoded record under a key; None: there is none."""
         return self._open.reads.read_state(hash_key(key))
 
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the encoded record under each key; None: there is none."""
+        paths = [hash_key(key) for key in keys]
+        found = self._open.reads.read_states(paths)
+        return [found.get(path) for path in paths]
+
     def count_leaves(self) -> int:
         """Return how many values the ledger state has."""
         return 0 if self._chain is None else self._chain.reads.count_leaves()

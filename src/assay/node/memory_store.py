@@ -29,6 +29,10 @@ class MemoryStore:
         """Return the value under a key."""
         return self.values.get(key)
 
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the value under each key."""
+        return [self.values.get(key) for key in keys]
+
     def count_leaves(self) -> int:
         """Return how many values there are."""
         return len(self._paths)

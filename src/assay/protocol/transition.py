@@ -8,7 +8,7 @@ Source: `spec/transactions.md`, TXN-6 to TXN-9; `spec/blocks.md`, BLK-8.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -16,7 +16,7 @@ from assay.errors import AssayError, InvalidTransaction, StorageError
 from assay.protocol import tags
 from assay.protocol.blocks import Genesis, Result
 from assay.protocol.contracts.account_records import Transfer
-from assay.protocol.contracts.accounts import apply_transfer, charge, credit, issue
+from assay.protocol.contracts.accounts import account_key, apply_transfer, charge, credit, issue
 from assay.protocol.contracts.deadlines import end_submissions
 from assay.protocol.contracts.penalties import apply_report
 from assay.protocol.contracts.stake_records import DepositStake, WithdrawStake
@@ -113,6 +113,15 @@ def compute_genesis_changes(genesis: Genesis) -> Mapping[bytes, bytes | None]:
         issue(view, endowment.account, endowment.amount)
     view.keep()
     return view.encode_changes()
+
+
+def list_accounts(transactions: Iterable[OpenedTransaction | RefusedTransaction]) -> Iterator[bytes]:
+    """Yield the keys of the accounts that transactions name as payer or receiver, so that they can be read ahead."""
+    for opened in transactions:
+        if isinstance(opened, OpenedTransaction):
+            yield account_key(opened.transaction.account)
+            if isinstance(opened.transaction.body, Transfer):
+                yield account_key(opened.transaction.body.to)
 
 
 def execute_block(

@@ -6,12 +6,20 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from assay.protocol.ledger_proofs import PATH_BITS
 from assay.storage.database import classify_database_error
 
 _MAX_LISTED: Final = 10_000
+
+_TOGETHER: Final = 256
+"""How many keys or ranges one query asks for: a query costs as much as several of them."""
+
+_NARROW: Final = 12
+"""From this depth on a range holds few leaves, so that many ranges may be asked for together."""
+
+ItemT = TypeVar("ItemT")
 
 
 class StoredTransaction(NamedTuple):
@@ -67,6 +75,14 @@ class ChainReads:
         """Return the value at a path of the ledger state, or None."""
         return self._value("SELECT value FROM state WHERE path = ?", path)
 
+    def read_states(self, paths: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the values at those of the paths of the ledger state that have one, by path."""
+        found: dict[bytes, bytes] = {}
+        for part in _cut(paths, _TOGETHER):
+            places = ",".join(["?"] * len(part))
+            found.update(self._all(f"SELECT path, value FROM state WHERE path IN ({places})", *part))  # noqa: S608 - question marks
+        return found
+
     def count_leaves(self) -> int:
         """Return how many values the ledger state has; reads all of them."""
         return int(self._one("SELECT count(*) FROM state")[0])
@@ -74,11 +90,17 @@ class ChainReads:
     def get_leaves(self, depth: int, prefixes: Sequence[int]) -> Iterator[list[tuple[bytes, bytes]]]:
         """Yield, for each prefix of `depth` bits (0 to 256), path and value hash of the values below it, by path."""
         shift = PATH_BITS - depth
-        for prefix in prefixes:
-            first = (prefix << shift).to_bytes(32, "big")
-            last = (((prefix + 1) << shift) - 1).to_bytes(32, "big")
-            rows = self._all("SELECT path, value FROM state WHERE path BETWEEN ? AND ? ORDER BY path", first, last)
-            yield [(path, sha256(value).digest()) for path, value in rows]
+        for part in _cut(prefixes, _TOGETHER if depth >= _NARROW else 1):
+            bounds: list[object] = []
+            for number, prefix in enumerate(part):
+                last = ((prefix + 1) << shift) - 1
+                bounds += (number, (prefix << shift).to_bytes(32, "big"), last.to_bytes(32, "big"))
+            leaves: list[list[tuple[bytes, bytes]]] = [[] for _ in part]
+            for number, path, value in self._all(_ask_for_leaves(len(part)), *bounds):
+                leaves[number].append((path, sha256(value).digest()))
+            for each in leaves:
+                each.sort()  # SQLite promises no order, and a sort would cost it as much as the rest
+                yield each
 
     def read_header(self, height: int) -> StoredHeader | None:
         """Return the header and seal of a block, or None."""
@@ -129,3 +151,18 @@ class ChainReads:
 def to_prefix(identity: bytes) -> int:
     """Return the part of a transaction's id that the index holds, as a signed integer of 64 bits."""
     return int.from_bytes(identity[:8], "little", signed=True)
+
+
+def _cut(items: Sequence[ItemT], size: int) -> Iterator[Sequence[ItemT]]:
+    """Yield the items in parts of `size`, the last of which may be shorter."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _ask_for_leaves(count: int) -> str:
+    """Return the query for `count` ranges, each given by a number, its first and its last path."""
+    ranges = ",".join(["(?,?,?)"] * count)
+    return (
+        f"WITH wanted (number, first, last) AS (VALUES {ranges})"  # noqa: S608 - question marks
+        " SELECT number, path, value FROM wanted CROSS JOIN state ON path BETWEEN first AND last"
+    )
