@@ -72,8 +72,8 @@ def make_parameters(blocks: int) -> dict[str, dict[str, int]]:
     }
 
 
-SUB_QUORUM = 9
-"""Six of nine decide: four bad ones can delay a verdict about a false interval, and never give it."""
+SUB_QUORUM = 7
+"""Five of seven decide: four bad ones can delay a verdict, and never give it; in the second round all have seats."""
 
 EXPECTED = {
     "honest net": ("digits", "accepted", "matched", 6),

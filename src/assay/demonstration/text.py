@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 import assay
 
 CONTEXT, WIDTH, HEADS, LAYERS = 48, 64, 4, 2
-STEPS, BATCH, WARM_UP = 120, 24, 12
+STEPS, BATCH, WARM_UP = 120, 8, 12
 
 
 class Block(nn.Module):
