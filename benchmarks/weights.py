@@ -18,6 +18,7 @@ import argparse
 import json
 import math
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -133,10 +134,14 @@ def _load(file: Any, name: str, kind: type[np.floating[Any]]) -> Array:
 
 
 def measure(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each call, run in turn."""
+    """Return the seconds of each call; each round runs them in another order.
+
+    What ran before decides what lies in the processor's caches: files that were just read, or what NumPy made of them.
+    """
     taken: dict[str, list[float]] = {name: [] for name in calls}
+    chance = random.Random(1)  # noqa: S311 - an order, no secret
     for _ in range(rounds):
-        for name, call in calls.items():
+        for name, call in chance.sample(list(calls.items()), len(calls)):
             start = time.perf_counter()
             call()
             taken[name].append(time.perf_counter() - start)
