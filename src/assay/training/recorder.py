@@ -169,6 +169,7 @@ class RunRecorder:
         self._known_events = read_events(run)
         self.chain = Chain(self.plan_id, start.context, start.state_root)
         self._pending: StepResult | None = None
+        self.has_differed = False  # a step of a resumed run was found to be another one: it was said, once
 
     @property
     def step(self) -> int:
@@ -250,6 +251,7 @@ class RunRecorder:
             return
         identity = self.program_ids[self.run.read_row(step).program]
         stored = decode(self.run.read_object(f"programs/{identity.hex()}.bin"), Program)
+        self.has_differed = True
         raise ResumeDiffers(
             f"the resumed run follows another program at step {step}",
             expected="the step as it was recorded",
@@ -294,6 +296,7 @@ class RunRecorder:
         found = [name for name in names if getattr(stored, name) != getattr(parts, name)]
         stored_row = stored.scalars if stored.scalars is not None else self.chain.row
         found += ["scalars"] if stored_row != result.row else []
+        self.has_differed = True
         raise ResumeDiffers(
             f"the resumed run does something else at step {parts.step}",
             expected="the same step as in the rows on the disk",

@@ -432,11 +432,11 @@ class Run:
         The row of the last step is written. Its checkpoint is not: schedulers may not have moved on yet.
 
         Raises:
-            ResumeDiffers: the last step of a resumed run is another one than before.
+            ResumeDiffers: the last step of a resumed run is another one than before, and nothing has said so yet.
             StorageError: the disk failed, now or earlier.
         """
         try:
-            if self._live is not None:
+            if self._live is not None and self._letting_go.alive and not self._live.recorder.has_differed:
                 self._live.recorder.settle()
         finally:
             self._letting_go()
