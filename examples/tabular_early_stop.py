@@ -57,10 +57,11 @@ def main(folder: Path, *, tiny: bool) -> None:
         run.log(epoch=epoch, held_out_loss=held)
         best, waited = (held, 0) if held < best else (best, waited + 1)
         if waited == PATIENCE:
+            run.early_stop(f"held-out loss no better for {PATIENCE} epochs")  # a declared event: reports show it
             print(f"stopped after epoch {epoch}: no better for {PATIENCE} epochs")
             break
     print(run.evaluate(net, test_set, metrics=["accuracy", "cross_entropy"]))
-    closing = run.finish()  # fewer steps than were intended: the closing record says early-stop by itself
+    closing = run.finish()  # fewer steps than were intended: the closing record says early-stop
     print(f"{closing.steps} steps, {closing.reason}")
     certify_and_report(folder)
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from assay.errors import MalformedEvidence, UsageError
 from assay.protocol.encoding import Record, bits_to_float, decode, encode, float_to_bits
 from assay.protocol.evidence.edits import Edit, build_edit, compute_edit_id, verify_edit, verify_edit_tensors
-from assay.protocol.evidence.events import Event, verify_event
+from assay.protocol.evidence.events import MAX_REASON, Event, verify_event
 from assay.protocol.evidence.model_state import TensorRecord
 from assay.protocol.hashing import ZERO
 from assay.storage.run_directory import RunDirectory
@@ -38,6 +38,12 @@ class EventsContradicted(MalformedEvidence):
     """Stored events that are out of order, too many, or lack what they name."""
 
     code: ClassVar[str] = "events.contradicted"
+
+
+class ReasonUnfit(UsageError):
+    """A reason that no event can hold."""
+
+    code: ClassVar[str] = "event.reason"
 
 
 class EditTooLarge(UsageError):
@@ -114,6 +120,34 @@ def write_events(run: RunDirectory, stored: Sequence[StoredEvent]) -> None:
     if len(stored) > MAX_EVENTS:
         raise EventsContradicted("too many events", expected=f"at most {MAX_EVENTS}", actual=len(stored))
     run.write_object(NAME, encode(EventList(0, tuple(stored))), replace=True)
+
+
+def verify_reason(reason: str, what: str) -> None:
+    """Check that a reason can be a part of an event.
+
+    Raises:
+        ReasonUnfit: it is empty, too long, or not of printable ASCII.
+    """
+    if not isinstance(reason, str) or not (0 < len(reason) <= MAX_REASON and reason.isascii() and reason.isprintable()):
+        raise ReasonUnfit(
+            f"{what} needs a reason",
+            expected=f"1 to {MAX_REASON} printable characters of ASCII",
+            actual=repr(reason)[:100],
+        )
+
+
+def make_note(kind: str, step: int, reason: str) -> StoredEvent:
+    """Return an event after `step` that changes no tensor: of kind "metric" or "early-stop".
+
+    Args:
+        kind: of the event.
+        step: after which it happened.
+        reason: in any characters; what no event can hold is written in another way.
+    """
+    text = "".join(one if one.isprintable() else " " for one in reason.encode("ascii", "backslashreplace").decode())
+    stored = StoredEvent(Event(0, step, kind, text[:MAX_REASON], ZERO), None, ())
+    _verify_stored(stored)
+    return stored
 
 
 def make_edit(step: int, reason: str, records: Sequence[TensorRecord], norm: float) -> StoredEvent:

@@ -17,7 +17,7 @@ import msgspec
 from assay.errors import Refuted, UsageError
 from assay.protocol import tags
 from assay.protocol.encoding import Record, decode, encode
-from assay.protocol.evidence.events import commit_events, compute_events_digest
+from assay.protocol.evidence.events import EARLY_STOP, EDIT, KINDS, commit_events, compute_events_digest
 from assay.protocol.evidence.model_state import AliasTable, TensorRecord
 from assay.protocol.evidence.plan import ClosingRecord, Evaluation, Plan, ProgramUse, compute_plan_id
 from assay.protocol.evidence.plan_rules import verify_closing_record, verify_plan
@@ -166,7 +166,7 @@ class RunRecorder:
         self._found: dict[int, tuple[Program, int]] = {}  # by identity; holding the program keeps its id its own
         self.stored = run.rows
         self.events: list[StoredEvent] = []  # those that this process declared or went past
-        self._known_events = read_events(run)
+        self._known_events = self._read_events()
         self.chain = Chain(self.plan_id, start.context, start.state_root)
         self._pending: StepResult | None = None
         self.has_differed = False  # a step of a resumed run was found to be another one: it was said, once
@@ -180,6 +180,14 @@ class RunRecorder:
         if not self.run.has_object("programs.bin"):
             return ()
         return decode(self.run.read_object("programs.bin"), ProgramList).uses
+
+    def _read_events(self) -> tuple[StoredEvent, ...]:
+        """Return what was declared; an early stop is forgotten, for a run that goes on has not stopped."""
+        stored = read_events(self.run)
+        kept = tuple(one for one in stored if one.event.kind != EARLY_STOP)
+        if kept != stored:
+            write_events(self.run, kept)
+        return kept
 
     def replay_rows(self, step: int) -> None:
         """Advance the chain over the rows on the disk up to `step`, which a checkpoint stands on."""
@@ -195,20 +203,29 @@ class RunRecorder:
                 raise Refuted(f"row {parts.step} does not follow from the row before", expected=parts.leaf.hex())
             self.chain.accept(parts, row)
 
-    def find_events(self, step: int) -> list[StoredEvent]:
+    def find_events(self, step: int, kind: str) -> list[StoredEvent]:
         """Return what was declared after `step`, by this process or, before it was resumed, by one before."""
-        return [one for one in self._known_events if one.event.step == step]
+        return [one for one in self._known_events if (one.event.step, one.event.kind) == (step, kind)]
 
     def is_declared_before(self, step: int, reason: str) -> bool:
-        """Return whether an event with this reason lies before `step`."""
-        return any(one.event.step < step and one.event.reason == reason for one in self.events)
+        """Return whether an edit with this reason lies before `step`."""
+        return any(
+            one.event.step < step and (one.event.kind, one.event.reason) == (EDIT, reason) for one in self.events
+        )
 
     def declare(self, event: StoredEvent) -> None:
-        """Add an event after the last step, durably; one that a process before declared at this step is replaced."""
-        step = event.event.step
-        self.events = [*(one for one in self.events if one.event.step < step), event]
-        later = [one for one in self._known_events if one.event.step > step]
-        self._known_events = (*self.events, *later)
+        """Add an event after the last step, durably; one of its kind that was declared there before is replaced.
+
+        Events after one step stand in the order of their kinds: edit, metric, early stop.
+        """
+        step, kind = event.event.step, event.event.kind
+        others = [one for one in self.events if (one.event.step, one.event.kind) != (step, kind)]
+        kept = [one for one in others if one.event.step <= step]
+        self.events = sorted([*kept, event], key=lambda one: (one.event.step, KINDS.index(one.event.kind)))
+        places = {(one.event.step, one.event.kind) for one in self.events}
+        known = [one for one in self._known_events if one.event.step >= step]
+        left = [one for one in known if (one.event.step, one.event.kind) not in places]
+        self._known_events = (*self.events, *left)
         write_events(self.run, self._known_events)
 
     def get_events_digest(self, step: int) -> bytes:

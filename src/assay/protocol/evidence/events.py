@@ -20,7 +20,10 @@ from assay.protocol.evidence.fields import (
 from assay.protocol.hashing import ZERO
 from assay.protocol.merkle import MerkleRoot, compute_data_root
 
-KINDS: Final = ("edit", "metric", "early-stop")
+EDIT: Final = "edit"
+METRIC: Final = "metric"
+EARLY_STOP: Final = "early-stop"
+KINDS: Final = (EDIT, METRIC, EARLY_STOP)
 MAX_REASON: Final = 1024
 
 

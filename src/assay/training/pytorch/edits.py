@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from assay.errors import UsageError
+from assay.protocol.evidence.events import EDIT
 from assay.protocol.evidence.model_state import TensorRecord
 from assay.storage.run_directory import RunDirectory
 from assay.training.events import StoredEvent, compute_change, make_edit
@@ -52,7 +53,7 @@ class Edits:
 
     def resume(self, step: int) -> None:
         """Apply what was declared after the step of the checkpoint from which the run goes on."""
-        known = self._recorder.find_events(step)
+        known = self._recorder.find_events(step, EDIT)
         if known:
             self._step = self._resumed = step
             self.before = self._copy()
@@ -98,7 +99,7 @@ class Edits:
 
     def _settle(self, step: int, reason: str, before: list[bytes]) -> None:
         """Record the edit, or put in its place what was recorded before the run was resumed."""
-        known = self._recorder.find_events(step)
+        known = self._recorder.find_events(step, EDIT)
         again = [one for one in known if one.event.reason == reason]
         if not again and self._is_fresh and self._recorder.is_declared_before(step, reason):
             self._restore(before)  # it was carried out before the checkpoint

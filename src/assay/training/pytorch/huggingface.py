@@ -5,6 +5,7 @@ Source: `docs/how-to/trainers.md`, `spec/observed.md`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from assay.errors import UsageError
@@ -15,7 +16,7 @@ from assay.training.pytorch.session import Run
 from assay.training.pytorch.trainer_levels import OBSERVED, verify_level
 
 try:
-    from transformers import TrainerCallback
+    from transformers import EarlyStoppingCallback, TrainerCallback
 
     from assay.training.pytorch.huggingface_step import HuggingFaceStep, SingleBatches
 except ImportError as error:
@@ -79,6 +80,20 @@ class HuggingFaceCallback(TrainerCallback):
             self._run.log(**numbers)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002 - its signature
-        """End an observed run."""
+        """Say that training was stopped early, if it was; end an observed run."""
+        if state.global_step < state.max_steps:
+            self._run.early_stop(
+                _describe_stop(state, self._taken[0].callback_handler.callbacks if self._taken else ())
+            )
         if self._level == OBSERVED:
             self._run.finish()
+
+
+def _describe_stop(state: Any, callbacks: Sequence[Any]) -> str:
+    """Return who stopped a `Trainer`, as far as its callbacks tell."""
+    said = [
+        f"{type(one).__name__}: no better for {one.early_stopping_patience} evaluations, best {state.best_metric!r}"
+        for one in callbacks
+        if isinstance(one, EarlyStoppingCallback) and one.early_stopping_patience_counter >= one.early_stopping_patience
+    ]
+    return "; ".join(said) or f"the Trainer was stopped at step {state.global_step} of {state.max_steps}"

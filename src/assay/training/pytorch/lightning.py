@@ -55,6 +55,19 @@ class LightningCallback(Callback):
             self._run.log(**numbers)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002 - its signature
-        """End an observed run."""
+        """Say that training was stopped early, if it was; end an observed run."""
+        if trainer.should_stop and trainer.global_step < trainer.estimated_stepping_batches:
+            self._run.early_stop(_describe_stop(trainer))
         if self._level == OBSERVED:
             self._run.finish()
+
+
+def _describe_stop(trainer: Any) -> str:
+    """Return who stopped a `Trainer`, as far as its callbacks tell."""
+    said = [
+        f"{type(one).__name__}: {one.monitor} no better for {one.wait_count} checks, best {float(one.best_score)!r}"
+        for one in trainer.early_stopping_callbacks
+        if one.wait_count >= one.patience
+    ]
+    text = "; ".join(said) or f"the Trainer was stopped at step {trainer.global_step}"
+    return text.encode("ascii", "backslashreplace").decode()

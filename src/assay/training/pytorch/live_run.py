@@ -16,17 +16,20 @@ import torch
 from torch.utils import _pytree as pytree
 
 from assay.errors import CaptureRefused
+from assay.protocol.evidence.events import EARLY_STOP
 from assay.protocol.evidence.plan import ClosingRecord
 from assay.storage.run_directory import RunDirectory
 from assay.training.batches import compute_losses
 from assay.training.checkpoint_writer import CheckpointWriter
 from assay.training.evaluations import EvaluationList
+from assay.training.events import make_note
 from assay.training.lines import store_lines
 from assay.training.pytorch import opening
 from assay.training.pytorch.edits import Edits
 from assay.training.pytorch.home import StateHome, verify_results
 from assay.training.pytorch.known_answer import compute_known_answer
 from assay.training.pytorch.loader import BatchChanged, Loader
+from assay.training.pytorch.metric_changes import MetricChanges
 from assay.training.pytorch.run_errors import StepInterrupted, WrongOrder
 from assay.training.pytorch.schedulers import find_schedulers, restore_settings, save_settings
 from assay.training.pytorch.step_runner import GraphDiffers, Outcome, StepRunner
@@ -68,6 +71,7 @@ class LiveRun:
         self._loader, self._optimizers, self._checkpoints = loader, optimizers, checkpoints
         self._schedulers = find_schedulers(optimizers)
         self._edits = Edits(run, recorder, home)
+        self._metrics = MetricChanges(recorder, self._schedulers)
         self._due: tuple[int, StateRoots] | None = None
         self._last_root: tuple[int, bytes] = (0, b"")
         self._rehash = 0  # the step whose state is hashed again before the next one
@@ -92,6 +96,7 @@ class LiveRun:
         if base is not None:
             self._load(base)
         self._edits.resume(base or 0)
+        self._metrics.begin(base or 0)
         if self._edits.is_pending(base or 0):
             self._last_root = (base or 0, self.home.compute_roots().state_root)
 
@@ -142,6 +147,7 @@ class LiveRun:
         fed.verify_untouched(leaves, whole=fresh or secrets.randbelow(_REHASH_ONE_IN) == 0)
         self.verify_state()
         self._write_due()
+        self._metrics.note(step - 1)
         self._edits.take_step()
         self._interrupted = step
         try:
@@ -267,8 +273,13 @@ class LiveRun:
                 next_step="take a step first, or leave the edit out",
             )
 
-    def finish(self, reason: str | None) -> ClosingRecord:
-        """Write the last row, the last checkpoint and the closing record."""
+    def finish(self, reason: str | None, why: str) -> ClosingRecord:
+        """Write the last row, the last checkpoint and the closing record.
+
+        Args:
+            reason: of the end; None: found from the intended steps.
+            why: the loop was left early, in the user's words, or empty.
+        """
         self.verify_settled("run.finish")
         recorder, intended = self.recorder, self.recorder.plan.intended_steps
         self.home.verify_finite(recorder.step)
@@ -277,9 +288,15 @@ class LiveRun:
         recorder.settle(lambda: roots.state_root)
         self._write_checkpoint(recorder.step, roots)
         self._checkpoints.wait()
-        early = bool(intended) and recorder.step < intended
+        early = recorder.step < intended if intended else bool(why)
+        reason = reason or (EARLY_STOP if early else "completed")
+        if reason == EARLY_STOP:
+            end = f"step {recorder.step}" + (f" of {intended}" if intended else "")
+            recorder.declare(
+                make_note(EARLY_STOP, recorder.step, why or f"the loop ended after {end}; no reason given")
+            )
         return recorder.finish(
-            reason=reason or ("early-stop" if early else "completed"),
+            reason=reason,
             final_root=lambda: roots.state_root,
             model_root=roots.model_root,
             evaluations=EvaluationList.read(self._run, recorder.step),

@@ -25,6 +25,7 @@ from assay.storage.run_layout import FORMAT
 from assay.training.checkpoint_writer import CheckpointWriter
 from assay.training.data_store import store_data
 from assay.training.datasets import MapDataset
+from assay.training.events import verify_reason
 from assay.training.observed import refuse_observed
 from assay.training.pytorch import opening
 from assay.training.pytorch.backend import compute_state
@@ -132,6 +133,7 @@ class Run:
         self._intended = 0
         self._live: LiveRun | None = None
         self._observer: Observer | None = None
+        self._why = ""  # the loop was left early
 
     # -- what the user calls before the loop --------------------------------------------------------------------------
 
@@ -400,17 +402,32 @@ class Run:
         torch.set_num_threads(self._threads_before)  # nothing holds an observed loop to a profile
         self._observer = begin(self._run)
 
+    def early_stop(self, reason: str) -> None:
+        """Say why the loop is left before its intended steps; the run then ends with this as a *declared* event.
+
+        Args:
+            reason: 1 to 1024 printable characters of ASCII, such as "held-out loss no better for 3 epochs".
+
+        Raises:
+            ReasonUnfit: another text.
+        """
+        verify_reason(reason, "an early stop")
+        self._why = reason
+
     def finish(self, *, reason: str | None = None) -> ClosingRecord | ObservedEnd:
         """End the run: last row, last checkpoint, closing record, the recorder's signature.
 
         Args:
-            reason: "completed", "early-stop" or "interrupted"; None: found from the intended steps.
+            reason: "completed", "early-stop" or "interrupted"; None: found from the intended steps. With fewer steps
+                than were intended the run says so itself, with the reason given to `early_stop`.
         """
         if self._observer is not None:
+            if self._why:
+                self.log(early_stop=self._why)
             end = self._observer.finish(reason=reason or "completed", key=self._key)
             self._run.close()
             return end
-        closing = self._open().finish(reason)
+        closing = self._open().finish(reason, self._why)
         sign_closing(self._run, closing, self._key)
         self._run.close()
         return closing
