@@ -290,6 +290,37 @@ def test_gradients_of_interpolation_that_torch_checks(grad):
         run(subject, [values])
 
 
+def pad_backward(kind, *, grad="f32 1 2 8 8", shape="f32 1 2 5 5", pads=(2, 1, 2, 1)):
+    """Return the gradient of a padding."""
+    return program([grad, shape], [node(f"{kind}_pad2d_backward", ["$0", "$1", list(pads)], [shape])])
+
+
+PADS = [
+    {"grad": "f32 0 2 8 8"}, {"grad": "f32 1 1 8 8"}, {"grad": "f32 1 2 8 7"}, {"grad": "f32 2 8 8"}, {"pads": (2, 1)},
+    {"grad": "f32 1 2 8 5", "pads": (9, -9, 2, 1)}, {"grad": "f32 1 2 8 4", "pads": (-5, 4, 2, 1)},
+    {"grad": "f32 1 2 8 0", "pads": (-3, -2, 2, 1)}, {"shape": "f32 5 5", "grad": "f32 8 8"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["reflection", "replication"])
+@pytest.mark.parametrize("changes", PADS)
+def test_gradients_of_padding(kind, changes):
+    """Kernels trust the gradient of a padding to have its shape, and crash: other shapes are refused (PRG-24)."""
+    honest = pad_backward(kind)
+    verify_program(honest, OPERATORS)
+    assert run(honest, [torch.ones(1, 2, 8, 8), torch.ones(1, 2, 5, 5)])[0].sum() == 128
+    with pytest.raises(UnsafeOperand):
+        verify_program(pad_backward(kind, **changes), OPERATORS)
+
+
+def test_more_is_reflected_than_there_is():
+    """A reflection by the whole extent reads beyond it; a replication may be as wide as it likes."""
+    changes = {"grad": "f32 1 2 8 20", "pads": (5, 10, 2, 1)}
+    verify_program(pad_backward("replication", **changes), OPERATORS)
+    with pytest.raises(UnsafeOperand):
+        verify_program(pad_backward("reflection", **changes), OPERATORS)
+
+
 VIEWS = [([4], [1], 0), ([2], [1], FAR), ([1], [1], -5), ([2], [-1], 1), ([2**33], [2**31], 0), ([3], [2**63 - 1], 0)]
 
 

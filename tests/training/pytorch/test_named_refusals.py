@@ -334,6 +334,19 @@ CASES += [
 ]  # fmt: skip
 
 
+@refused("is given a closure", "loss.backward() first")
+def passes_a_closure(net, optimizer, batch):
+    """Let the optimizer call the model."""
+
+    def closure():
+        optimizer.zero_grad()
+        loss = compute_losses(net, batch).mean()
+        loss.backward()
+        return loss
+
+    return optimizer.step(closure)  # here
+
+
 @refused(
     "not contiguous", "keep parameters and gradients contiguous",
     optimizer=lambda net: torch.optim.AdamW(net.parameters(), lr=0.1, fused=True),

@@ -24,7 +24,21 @@ def spread(net, batch, reduce, *, include_self):
     return start.scatter_reduce(0, index, scores, reduce, include_self=include_self).square().mean()
 
 
+def pad(net, batch, mode, dims):
+    """Pad what the net gives, as a line, an image or a volume, by different widths at all sides."""
+    scores = net(batch[0])
+    filled = scores.view(-1, 3, *[1] * dims).expand(-1, 3, *[3 + place for place in range(dims)])
+    weights = torch.arange(filled[0].numel()).view(1, *filled.shape[1:]) / 10
+    padded = functional.pad(filled * weights, [1, 2, 2, 1, 0, 1][: 2 * dims], mode=mode)
+    return (padded * torch.linspace(0, 1, padded[0].numel()).view(1, *padded.shape[1:])).square().mean()
+
+
 STEPS = {
+    **{
+        f"{mode} of {dims} dimensions": lambda net, batch, mode=mode, dims=dims: pad(net, batch, mode, dims)
+        for mode in ("reflect", "replicate")
+        for dims in (1, 2, 3)
+    },
     "bicubic by a factor": lambda net, batch: resize(net, batch, scale_factor=2.5),
     "bicubic to a size": lambda net, batch: resize(net, batch, size=(7, 5), align_corners=True),
     "bicubic to fewer": lambda net, batch: resize(net, batch, size=(2, 2)),
@@ -76,6 +90,10 @@ def test_threads_do_not_change_them(threads):
         for reduce in ("sum", "prod", "mean", "amax", "amin")
         for index in (rows.unsqueeze(1).expand(5000, 16), rows.unsqueeze(1).repeat(1, 16))
     ]
+    volume, wide = torch.randn(2, 6, 5, 5, 5), torch.randn(2, 6, 8, 8, 8)
+    for kind in ("reflection", "replication"):
+        backward = getattr(aten, f"{kind}_pad3d_backward").default
+        calls.append(lambda backward=backward: backward(wide, volume, [2, 1] * 3))
     expected = [call() for call in calls]
     torch.set_num_threads(threads)
     try:

@@ -4,7 +4,7 @@ Each rule was found by calling the kernel with operands of another size or with 
 computed with bytes that belong to somebody else. Operators that are not listed here check their operands themselves.
 The rules look at the types that the program states; whoever runs a program compares them with the tensors.
 
-Source: `spec/program.md`, PRG-18 to PRG-21.
+Source: `spec/program.md`, PRG-18 to PRG-21, PRG-24.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class _Call:
 
 
 def verify_operands(program: Program) -> None:
-    """Check the operands of every node whose kernel does not (PRG-18 to PRG-21), in O(length of the program).
+    """Check the operands of every node whose kernel does not (PRG-18 to PRG-21, PRG-24), in O(length of the program).
 
     Raises:
         UnsafeOperand: naming the operator and the operand.
@@ -269,6 +269,26 @@ def _verify_weight_norm_backward(call: _Call) -> None:
     _require_norms(call, shape, 4, (2, "saved_g"), (3, "saved_norms"))
 
 
+# -- padding: PRG-24 -------------------------------------------------------------------------------------------------
+
+
+def _verify_padding_backward(dims: int, *, is_reflected: bool) -> Callable[[_Call], None]:
+    def verify(call: _Call) -> None:
+        shape, pads = call.require_shape(1, "self"), call.get_integers(2, "padding")
+        call.require(len(pads) == 2 * dims and len(shape) in {dims + 1, dims + 2}, "padding has another length")
+        padded = list(shape)
+        for place in range(dims):  # the last extent's pads come first
+            extent, around = shape[-1 - place], pads[2 * place : 2 * place + 2]
+            call.require(all(pad > -extent for pad in around), "more is cut off than there is")
+            call.require(not is_reflected or all(pad < extent for pad in around), "more is reflected than there is")
+            padded[-1 - place] += sum(around)
+        call.require(
+            min(padded) > 0 and call.require_shape(0, "grad_output") == tuple(padded), "grad has another shape"
+        )
+
+    return verify
+
+
 # -- attention: PRG-20 -----------------------------------------------------------------------------------------------
 
 
@@ -322,6 +342,11 @@ _RULES: Final[dict[str, Callable[[_Call], None]]] = {
     _BAGS: _verify_bags,
     "aten._embedding_bag_backward.default": _verify_bags_backward,
     "aten.unfold_backward.default": _verify_unfold_backward,
+    **{
+        f"aten.{kind}_pad{dims}d_backward.default": _verify_padding_backward(dims, is_reflected=kind == "reflection")
+        for kind in ("reflection", "replication")
+        for dims in (1, 2, 3)
+    },
     "aten.native_batch_norm.default": _verify_batch_norm,
     "aten._native_batch_norm_legit_functional.default": _verify_batch_norm,
     "aten._native_batch_norm_legit.no_stats": _verify_batch_norm,

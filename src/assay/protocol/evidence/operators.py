@@ -73,8 +73,11 @@ OPERATORS: frozenset[str] = frozenset(
     aten.norm.ScalarOpt_dim_dtype aten.ones.default aten.ones_like.default aten.permute.default
     aten.pixel_shuffle.default aten.pixel_unshuffle.default aten.pow.Scalar aten.pow.Tensor_Scalar
     aten.pow.Tensor_Tensor aten.prod.default aten.prod.dim_int aten.reciprocal.default aten.reflection_pad1d.default
-    aten.reflection_pad2d.default aten.relu.default aten.remainder.Scalar aten.remainder.Tensor aten.repeat.default
-    aten.replication_pad2d.default aten.roll.default aten.round.default aten.rsqrt.default aten.rsub.Scalar
+    aten.reflection_pad1d_backward.default aten.reflection_pad2d.default aten.reflection_pad2d_backward.default
+    aten.reflection_pad3d.default aten.reflection_pad3d_backward.default aten.relu.default aten.remainder.Scalar
+    aten.remainder.Tensor aten.repeat.default aten.replication_pad1d.default aten.replication_pad1d_backward.default
+    aten.replication_pad2d.default aten.replication_pad2d_backward.default aten.replication_pad3d.default
+    aten.replication_pad3d_backward.default aten.roll.default aten.round.default aten.rsqrt.default aten.rsub.Scalar
     aten.rsub.Tensor aten.scalar_tensor.default aten.scatter.src aten.scatter.value aten.scatter_add.default
     aten.scatter_reduce.two aten.searchsorted.Tensor aten.select.int aten.select_backward.default
     aten.select_scatter.default aten.sgn.default aten.sigmoid.default aten.sigmoid_backward.default aten.sign.default

@@ -12,7 +12,7 @@ recorded is "eager with the same draws".
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,7 +180,12 @@ class Recorder(TorchDispatchMode):
         handles = []
         for index, optimizer in enumerate(optimizers):
 
-            def enter(*_: Any, index: int = index) -> None:
+            def enter(_: Any, args: Sequence[Any], kwargs: dict[str, Any], *, index: int = index) -> None:
+                if any(callable(value) for value in (*args[1:], *kwargs.values())):
+                    raise CaptureRefused(
+                        f"{get_user_location()}: the optimizer's step is given a closure that computes the loss",
+                        next_step="call loss.backward() first, then optimizer.step() with nothing: it does the same",
+                    )
                 self.region = index
 
             def leave(*_: Any) -> None:
