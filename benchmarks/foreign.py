@@ -1,10 +1,11 @@
-"""Models that nobody here wrote: whether a recorded step has eager's bits, is refused clearly, or is silently wrong.
+"""Models and scripts that nobody here wrote: whether a recorded step has eager's bits, is refused clearly, or is silently wrong.
 
 The models come from their packages' configuration classes, in tiny sizes and with random weights; nothing is
 downloaded. Each is trained for more than twenty steps as its users train it, with a rate that changes at each, beside the
 same code in plain eager PyTorch with the same draws, and replayed. *Silently wrong* must be zero, and so must be crashes
 that are no refusal; a model whose package is not installed, or that does not run in plain PyTorch either, is left out and
-said so. `foreign_packages` has the models of packages that no extra of Assay brings.
+said so. `foreign_packages` has the models of packages that no extra of Assay brings, `foreign_scripts` training steps in
+the style of public examples.
 """
 
 # ruff: noqa: E501 - one model a line
@@ -17,18 +18,22 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the name that everybody uses
+from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, TensorDataset
 
 import assay
 from assay.errors import AssayError
 from assay.protocol.evidence.randomness import STEP, derive_key
+from benchmarks import scripts_of_images, scripts_of_repositories, scripts_of_sequences  # noqa: F401 - they list theirs
 from benchmarks.foreign_packages import PACKAGES
+from benchmarks.foreign_scripts import SCRIPTS, Script
 from benchmarks.reference import InjectedDraws, is_equal
 from benchmarks.report import make_result, print_report
 from benchmarks.traps import replay
@@ -36,7 +41,7 @@ from benchmarks.traps import replay
 SEED = (13).to_bytes(32, "little")
 CAPTURED, REFUSED, SILENT, CRASHED = "captured", "refused", "silent", "crashed"
 MISSING, BROKEN = "not installed", "fails in plain PyTorch too"
-STEPS = 21
+STEPS, BATCH = 21, 4
 SHAPES = {"images": (3, 32, 32), "images64": (3, 64, 64), "rows": (8,), "graphs": (6, 8), "volumes": (1, 32, 32, 32)}
 """Kind of data to the shape of a sample; tokens are of another type."""
 VOCABULARY = 64
@@ -136,9 +141,8 @@ def make_data(kind: str) -> TensorDataset:
     )
 
 
-def make_side(make: Callable[[], nn.Module], loss: Loss) -> tuple[nn.Module, torch.optim.Optimizer, Any]:
-    """Return a model with its fixed start, its optimizer and the usual step."""
-    torch.manual_seed(3)
+def make_script(make: Callable[[], nn.Module], loss: Loss, kind: str) -> Script:
+    """Return a model with its optimizer, the usual step and a rate that changes at each."""
     net = make()
     net.train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
@@ -151,64 +155,70 @@ def make_side(make: Callable[[], nn.Module], loss: Loss) -> tuple[nn.Module, tor
         optimizer.zero_grad()
         return value
 
-    return net, optimizer, body
+    def set_rate(step: int) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * 0.95**step
+
+    return Script([net], [optimizer], body, make_data(kind), set_rate)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Set the rate of a step."""
-    for group in optimizer.param_groups:
-        group["lr"] = 1e-3 * 0.95**step
+def make_side(make: Callable[[], Script]) -> Script:
+    """Return what is trained, with its fixed start."""
+    torch.manual_seed(3)
+    return make()
 
 
-def train_beside(folder: Path, make: Callable[[], nn.Module], loss: Loss, kind: str) -> list[str]:
-    """Record a model beside plain eager PyTorch and replay the run; return what differs.
+def train_beside(folder: Path, make: Callable[[], Script]) -> list[str]:
+    """Record a script beside plain eager PyTorch and replay the run; return what differs.
 
     Raises:
         AssayError: the step was refused.
     """
-    net, optimizer, body = make_side(make, loss)
-    other, other_optimizer, other_body = make_side(make, loss)
+    ours, theirs = make_side(make), make_side(make)
     differing = []
     run = assay.start(folder, seed=SEED, checkpoint_every=2)
     try:
-        loader = run.loader(make_data(kind), batch_size=4)
-        step = run.step(models=[net], optimizers=[optimizer])(body)
+        loader = run.loader(ours.data, batch_size=BATCH)  # type: ignore[arg-type]
+        step = run.step(models=ours.models, optimizers=ours.optimizers)(ours.body)
         for _ in run.epochs(-(-STEPS // len(loader))):
             for batch in loader:
                 number = run.step_number + 1
-                set_rate(optimizer, number)
-                set_rate(other_optimizer, number)
+                ours.before(number)
+                theirs.before(number)
                 with InjectedDraws(derive_key(SEED, STEP, number)):  # first: what a package keeps, it keeps of this
-                    expected = other_body([field.clone() for field in batch]).detach()
-                differing += [] if is_equal(expected, step(batch)) else [f"loss {number}"]
+                    expected = theirs.body([field.clone() for field in batch])
+                wanted, found = pytree.tree_leaves(expected), pytree.tree_leaves(step(batch))
+                same = all(is_equal(one.detach(), other) for one, other in zip(wanted, found, strict=True))
+                differing += [] if same else [f"results {number}"]
         run.finish()
     finally:
         run.close()
-    pairs = zip(net.state_dict().items(), other.state_dict().values(), strict=True)
-    differing += [name for (name, ours), theirs in pairs if not is_equal(ours, theirs)]
+    for net, other in zip(ours.models, theirs.models, strict=True):
+        pairs = zip(net.state_dict().items(), other.state_dict().values(), strict=True)
+        differing += [name for (name, value), expected in pairs if not is_equal(value, expected)]
     return differing + replay(folder)
 
 
-def runs_plainly(make: Callable[[], nn.Module], loss: Loss, kind: str) -> bool:
-    """Return whether a model takes a step in plain PyTorch."""
-    _, _, body = make_side(make, loss)
+def runs_plainly(make: Callable[[], Script]) -> bool:
+    """Return whether a script takes a step in plain PyTorch."""
+    made = make_side(make)
     try:
-        body(next(iter(DataLoader(make_data(kind), batch_size=4))))
+        made.body(next(iter(DataLoader(made.data, batch_size=BATCH))))
     except Exception:  # noqa: BLE001 - of a package
         return False
     return True
 
 
-def judge_model(make: Callable[[], nn.Module], loss: Loss, kind: str) -> tuple[str, str]:
-    """Record a model, run it in eager, replay it; return the outcome and why."""
+def judge_script(make: Callable[[], Script]) -> tuple[str, str]:
+    """Record a script, run it in eager, replay it; return the outcome and why."""
     try:
-        if not runs_plainly(make, loss, kind):
+        if not runs_plainly(make):
             return BROKEN, ""
     except ImportError as error:
         return MISSING, str(error)
     with tempfile.TemporaryDirectory() as parent:
         try:
-            differing = train_beside(Path(parent) / "run", make, loss, kind)
+            differing = train_beside(Path(parent) / "run", make)
         except AssayError as error:
             return (REFUSED, str(error)) if error.next_step else (CRASHED, f"refused without a cure: {error}")
         except Exception as error:  # noqa: BLE001 - that it is none of Assay's is the finding
@@ -219,25 +229,26 @@ def judge_model(make: Callable[[], nn.Module], loss: Loss, kind: str) -> tuple[s
 def main() -> int:
     """Print one JSON object; the exit status says whether none was silently wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="models whose name contains this")
+    parser.add_argument("--only", help="models and scripts whose name contains this")
     options = parser.parse_args()
     torch.set_num_threads(1)
     outcomes: dict[str, tuple[str, str]] = {}
-    for name, make, loss, kind in (*MODELS, *PACKAGES):
+    makers = {name: partial(make_script, make, loss, kind) for name, make, loss, kind in (*MODELS, *PACKAGES)}
+    for name, make in {**makers, **{f"script {name}": make for name, make in SCRIPTS.items()}}.items():
         if options.only and options.only not in name:
             continue
-        outcomes[name] = judge_model(make, loss, kind)
+        outcomes[name] = judge_script(make)
         print(f"{outcomes[name][0]:13s} {name}  {outcomes[name][1][:200]}", file=sys.stderr, flush=True)
     counts = Counter(outcome for outcome, _ in outcomes.values())
     tried = len(outcomes) - counts[MISSING] - counts[BROKEN]
     left_out = [name for name, (outcome, _) in outcomes.items() if outcome in (MISSING, BROKEN)]
     lines = [
         make_result(
-            "models of other packages that were silently wrong", counts[SILENT], tried, counts[SILENT], 0,
+            "models and scripts of others that were silently wrong", counts[SILENT], tried, counts[SILENT], 0,
             captured=counts[CAPTURED], refused=counts[REFUSED], silent=counts[SILENT], left_out=left_out,
             details={name: f"{outcome}: {why}" if why else outcome for name, (outcome, why) in outcomes.items()},
         ),
-        make_result("models that ended in no clear refusal", counts[CRASHED], tried, counts[CRASHED], 0),
+        make_result("models and scripts that ended in no clear refusal", counts[CRASHED], tried, counts[CRASHED], 0),
     ]  # fmt: skip
     return print_report("foreign", lines, torch=torch.__version__)
 
