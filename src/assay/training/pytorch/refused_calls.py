@@ -73,15 +73,19 @@ def find_objection(func: torch._ops.OpOverload, args: Sequence[Any], kwargs: Map
     return _find_unrepeatable(func, args)
 
 
+def selects_by_mask(func: torch._ops.OpOverload, args: Sequence[Any]) -> bool:
+    """Return whether a call takes or puts elements where a mask of its indices, its second argument, is true."""
+    indices = args[1] if len(args) > 1 and isinstance(args[1], (list, tuple)) else ()
+    masks = (isinstance(index, torch.Tensor) and index.dtype in _BOOLEANS for index in indices)
+    return func.overloadpacket in _INDEXING and any(masks)
+
+
 def _depends_on_values(func: torch._ops.OpOverload, args: Sequence[Any]) -> bool:
     if func is aten._local_scalar_dense.default:
         return False
     if not {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output} & set(func.tags):
         return False
-    if func.overloadpacket not in _INDEXING:
-        return True
-    indices = args[1] if len(args) > 1 and isinstance(args[1], (list, tuple)) else ()
-    return any(isinstance(index, torch.Tensor) and index.dtype in _BOOLEANS for index in indices)
+    return func.overloadpacket not in _INDEXING or selects_by_mask(func, args)
 
 
 def _find_unrepeatable(func: torch._ops.OpOverload, args: Sequence[Any]) -> Objection | None:

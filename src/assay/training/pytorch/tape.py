@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from assay.errors import CaptureRefused
 from assay.training.pytorch import draws, fused, list_operators, refused_calls
+from assay.training.pytorch.fixed_values import FixedValues
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[2])
 _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
@@ -168,6 +169,7 @@ class Recorder(TorchDispatchMode):
         self.region: int | None = None
         self.is_set_back = False
         self._produced: set[int] = {tensor.untyped_storage()._cdata for tensor in known}
+        self._fixed = FixedValues()
         self.tape.alive.extend(known)
 
     @classmethod
@@ -213,13 +215,16 @@ class Recorder(TorchDispatchMode):
         self._refuse(func, args, kwargs, location)
         if draws.is_random(func, args):
             return self._draw(func, args, kwargs, location)
-        if func in draws.EMPTY:
+        is_made = func in draws.EMPTY  # of nothing: what stands there is not read
+        if is_made:
             func, args, kwargs = draws.as_zeros(func, args, kwargs)
         if func.overloadpacket in _ABOUT_TYPES:
             return func(*args, **kwargs)
         before = map_structure(args, self._reference)
         before_kwargs = {name: map_structure(value, self._reference) for name, value in kwargs.items()}
         result = func(*args, **kwargs)
+        if not is_made:
+            self._fixed.note(func, [*args, *kwargs.values()], result)
         self._write(func, before, before_kwargs, result, location)
         return result
 
@@ -230,11 +235,13 @@ class Recorder(TorchDispatchMode):
         self, func: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], location: Location
     ) -> None:
         reads = func is torch.ops.aten._local_scalar_dense.default and self.region is None and not self.may_read
-        if reads and not is_validity_check():
+        if reads and not self._fixed.holds(args) and not is_validity_check():
             raise CaptureRefused(
                 f"{location}: the step reads the value of a tensor (.item(), float(), if tensor, print)",
                 next_step="return the tensor from the step and read it outside, or use torch.where",
             )
+        if refused_calls.selects_by_mask(func, args) and self._fixed.holds(args[1]):
+            return
         objection = refused_calls.find_objection(func, args, kwargs)
         if objection is not None:
             raise CaptureRefused(f"{location}: the step {objection[0]}", next_step=objection[1])
