@@ -261,9 +261,9 @@ def test_a_closure_is_refused(tmp_path):
 
         return optimizer.step(closure)
 
-    with pytest.raises(CaptureRefused, match="of no parameter") as refusal:
+    with pytest.raises(CaptureRefused, match="is given a closure") as refusal:
         record(tmp_path / "run", net, optimizer, body)
-    assert "closure" in refusal.value.next_step
+    assert "loss.backward() first" in refusal.value.next_step
 
 
 # -- what happens between loader and step, and between two steps -------------------------------------------------------
