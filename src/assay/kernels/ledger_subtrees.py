@@ -17,6 +17,9 @@ from assay.protocol.hashing import tag_bytes
 from assay.protocol.ledger_proofs import EMPTY
 from assay.protocol.ledger_tree import PLAIN, Leaf, Subtree, TreeHasher
 
+FEW = 16
+"""Fewer pairs are hashed sooner one by one than handed over."""
+
 
 class _Tree(ctypes.Structure):
     """`struct assay_ledger_tree` of `assay_kernels.h`."""
@@ -33,9 +36,11 @@ class NativeHasher:
 
     Args:
         library: of `loader.load`.
+        few: fewer pairs are hashed by `PlainHasher`.
     """
 
-    def __init__(self, library: ctypes.CDLL) -> None:
+    def __init__(self, library: ctypes.CDLL, few: int = FEW) -> None:
+        self._few = few
         self._subtrees, self._pairs = library.assay_ledger_subtrees, library.assay_sha256_pairs
         pointer, size = ctypes.c_void_p, ctypes.c_size_t
         self._subtrees.argtypes = [pointer, ctypes.c_uint32, size, pointer, ctypes.c_char_p, pointer, pointer]
@@ -69,6 +74,8 @@ class NativeHasher:
 
     def join_all(self, halves: Sequence[tuple[Subtree, Subtree]]) -> list[Subtree]:
         """Return the subtree over each two halves (LST-3)."""
+        if len(halves) < self._few:
+            return PLAIN.join_all(halves)
         results: list[Subtree] = []
         waiting: list[int] = []
         parts: list[bytes] = []
