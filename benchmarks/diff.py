@@ -5,8 +5,8 @@ be had by running on one machine and are written into the rows of an honest run 
 profile names it, and losses differ from step 7 on), and other bits for no recorded reason.
 
 Speed: two runs of 100,000 steps that part at step 50,000. The baseline is reading both logs from the disk, their pages
-dropped from the page cache before every round, ours too. The same with everything cached is printed and judged by
-nobody: then reading is a copy of memory.
+dropped from the page cache before every round, ours too; then the same with everything cached, where reading is a copy
+of memory.
 """
 
 from __future__ import annotations
@@ -263,7 +263,7 @@ def judge_speed(folder: Path, rounds: int, steps: int) -> list[dict[str, Any]]:
                 make_result(
                     f"two runs of {steps} steps, {what}: seconds over reading both logs, {how}",
                     round(medians[name], 6), round(medians["read"], 6), medians[name] / medians["read"],
-                    bar if cold else None, bytes=sum((path / "steps.log").stat().st_size for path in paths),
+                    bar, bytes=sum((path / "steps.log").stat().st_size for path in paths),
                 )
             )  # fmt: skip
     return lines

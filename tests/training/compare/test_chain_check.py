@@ -1,48 +1,29 @@
 import shutil
 from hashlib import sha256
+from unittest.mock import patch
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.protocol.evidence.transcript import StepParts, compute_step_id, rebuild_leaf
-from assay.storage.step_rows import LogDamaged, frame_row
+from assay.kernels import step_chain
+from assay.protocol.evidence.transcript import StepParts
+from assay.storage.step_rows import LogDamaged, frame_mark, frame_row
+from assay.training.compare import chain_check
 from assay.training.compare.chain_check import verify_chain
 from assay.training.compare.runs import compare_runs
 from assay.training.compare.side import Side, SideContradicts
-
-DIGESTS = st.binary(min_size=32, max_size=32).filter(any)
-ROWS = st.builds(
-    StepParts,
-    step=st.just(0),
-    program=st.integers(0, 2),
-    state_root=st.one_of(st.just(b""), DIGESTS),
-    membership=DIGESTS,
-    content=DIGESTS,
-    scalars=st.one_of(st.none(), st.integers(0, 40).map(lambda count: bytes(8 * count))),
-    loss=st.lists(st.binary(max_size=64), max_size=3).map(tuple),
-    loss_root=DIGESTS,
-    events=st.one_of(st.just(b""), DIGESTS),
-    leaf=st.just(b""),
-)
+from tests.chained_rows import PROGRAMS, ROWS, START, chain_rows
 
 
 class Chained:
     """A run that consists of its rows alone."""
 
-    def __init__(self, rows, path, first=1):
-        self.path, self.start_id = path, sha256(b"start").digest()
-        self.program_ids = [sha256(bytes([number])).digest() for number in range(3)]
-        previous, scalars, frames = self.start_id, b"\x01" * 8, []
-        for number, given_row in enumerate(rows):
-            scalars = given_row.scalars if given_row.scalars is not None else scalars
-            kept = given_row.scalars if number else scalars
-            row = msgspec.structs.replace(given_row, step=first + number, scalars=kept)
-            leaf = compute_step_id(rebuild_leaf(row, self.program_ids[row.program], previous, scalars))
-            previous = leaf
-            frames.append(frame_row(msgspec.structs.replace(row, leaf=leaf)))
-        self.frames, self.steps = frames, len(frames)
+    def __init__(self, rows, path):
+        self.path, self.start_id, self.program_ids = path, START, PROGRAMS
+        self.frames, _ = chain_rows(rows)
+        self.steps = len(self.frames)
         self.log = self
 
     def map_all(self):
@@ -61,10 +42,26 @@ class Chained:
         return self.program_ids[index]
 
 
-@given(rows=st.lists(ROWS, min_size=1, max_size=12))
-def test_the_quick_path_agrees_with_the_rules(rows):
-    """Rows of every form are accepted where the leaves follow by the slow rules."""
-    verify_chain(Chained(rows, "run"))
+@pytest.mark.parametrize("native", [True, False])
+@given(rows=st.lists(ROWS, min_size=1, max_size=12), marks=st.sets(st.integers(0, 11)))
+def test_rows_of_every_form_are_accepted(native, rows, marks):
+    """Where the leaves follow by the rules, natively and without; marks may stand anywhere."""
+    run = Chained(rows, "run")
+    for number in marks:
+        run.frames[number % len(rows)] += frame_mark(number)
+    with patch.object(step_chain, "_bind", step_chain._bind if native else lambda: None):
+        told = []
+        verify_chain(run, lambda done, total: told.append((done, total)))
+    assert told == []
+
+
+def test_progress_is_told(monkeypatch):
+    """Every so many rows, how many are done of how many."""
+    monkeypatch.setattr(chain_check, "PROGRESS_EVERY", 10)
+    row = StepParts(0, 0, b"", b"m" * 32, b"c" * 32, bytes(8), (b"loss",), b"l" * 32, b"", b"")
+    told = []
+    verify_chain(Chained([row] * 25, "run"), lambda done, total: told.append((done, total)))
+    assert told == [(10, 25), (20, 25)]
 
 
 @given(rows=st.lists(ROWS, min_size=2, max_size=6), place=st.integers(0, 10**9), bit=st.integers(0, 7))
@@ -90,14 +87,6 @@ def test_any_changed_bit_of_a_row_with_a_fitting_check_is_found(rows, place, bit
     with pytest.raises(Exception) as caught:  # noqa: PT011 - one of several classes of ours
         verify_chain(run)
     assert type(caught.value).__module__.startswith("assay.")
-
-
-def test_rows_after_the_millionth_step_are_numbered_rightly():
-    """The integers of steps have one, two, three and five bytes."""
-    from assay.training.compare.chain_check import _encode_step
-
-    for step in (1, 127, 128, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**62):
-        assert _encode_step(step) == msgspec.msgpack.encode(step)
 
 
 def test_a_false_leaf_is_believed_unless_verified(base, tmp_path):

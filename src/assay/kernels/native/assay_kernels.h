@@ -77,4 +77,24 @@ ASSAY_API void assay_ledger_subtrees(const struct assay_ledger_tree *tree, uint3
 /* blake3_batch.c. Unkeyed BLAKE3 of each buffer, any length, any number of them; digests: count * 32. */
 ASSAY_API void assay_blake3_many(size_t count, const uint8_t *const *inputs, const uint64_t *lengths, uint8_t *digests);
 
+/* step_chain.c: where a walk along the rows of a run's log stands. */
+struct assay_chain {
+  uint64_t step, position;   /* the last row that holds, 0: none yet; the byte behind it */
+  const uint8_t *programs;   /* program_count * 32: their ids */
+  size_t program_count;
+  uint8_t leaf[32];          /* of that row, or of the start */
+  uint8_t scalars[32];       /* digest of the scalars row in force, if has_scalars */
+  uint32_t has_scalars;
+  uint8_t leaf_prefix[2], scalars_prefix[2];
+};
+
+#define ASSAY_CHAIN_END 0     /* so many rows hold, or all that there are */
+#define ASSAY_CHAIN_OTHER 1   /* the next row has a form that the caller must decode; its check was not looked at */
+#define ASSAY_CHAIN_MARK 2    /* next is a mark, or no row at all */
+#define ASSAY_CHAIN_DAMAGED 3 /* the next row's check or length does not fit */
+#define ASSAY_CHAIN_DIFFERS 4 /* the next row's leaf does not follow */
+
+/* Verify up to `rows` rows of data, size bytes, from the chain's position <= size on; return what comes next. */
+ASSAY_API int assay_verify_rows(struct assay_chain *chain, const uint8_t *data, uint64_t size, uint64_t rows);
+
 #endif

@@ -74,8 +74,18 @@ def compute_transcript(leaf_ids: Sequence[bytes]) -> MerkleRoot:
     return MerkleRoot(tags.TRANSCRIPT_TREE, len(leaf_ids), compute_data_root(tags.TRANSCRIPT_TREE, leaf_ids))
 
 
+def compute_scalars_digest(row: bytes) -> bytes:
+    """Return the digest of a raw scalars row (TRN-6)."""
+    return compute_digest(tags.SCALARS_ROW, row)
+
+
 def rebuild_leaf(parts: StepParts, program: bytes, previous: bytes, scalars: bytes) -> StepLeaf:
     """Return the leaf of a step from its kept parts; `scalars` is the raw row in force."""
+    return join_leaf(parts, program, previous, compute_scalars_digest(scalars))
+
+
+def join_leaf(parts: StepParts, program: bytes, previous: bytes, scalars: bytes) -> StepLeaf:
+    """Return the leaf of a step from its kept parts; `scalars` is the digest of the row in force."""
     return StepLeaf(
         version=0,
         step=parts.step,
@@ -84,7 +94,7 @@ def rebuild_leaf(parts: StepParts, program: bytes, previous: bytes, scalars: byt
         state_root=parts.state_root or ZERO,
         membership=parts.membership,
         content=parts.content,
-        scalars=compute_digest(tags.SCALARS_ROW, scalars),
+        scalars=scalars,
         loss=parts.loss_root,
         events=parts.events or ZERO,
     )
