@@ -6,8 +6,9 @@ from torch.nn import functional
 
 import assay
 from assay.errors import UsageError
-from assay.training.pytorch.loader import BatchChanged
+from assay.training.pytorch.loader import BatchChanged, LengthTold
 from assay.training.pytorch.run_errors import WrongOrder
+from assay.training.recorded import RecordedRun
 from tests.training.pytorch.sessions import make_data, make_net, sgd
 from tests.training.pytorch.test_batches_of_all_kinds import replay
 
@@ -127,3 +128,88 @@ def test_the_loader_comes_first(tmp_path):
         net = make_net()
         with pytest.raises(WrongOrder, match=r"after run\.loader"):
             run.step(models=[net], optimizers=[sgd(net)], accumulate=2)
+
+
+def test_the_loader_may_say_it(tmp_path):
+    """`run.loader(accumulate=k)` records the same run, and its length is that of the steps from the beginning."""
+    record(tmp_path / "by-step")
+    net = make_net()
+    optimizer = sgd(net)
+    run = assay.start(tmp_path / "by-loader", seed=1, checkpoint_every=2)
+    loader = run.loader(make_data(COUNT), batch_size=SIZE, accumulate=EACH)
+    assert len(loader) == 2
+    body = make_accumulating(net, optimizer)
+    step = run.step(models=[net], optimizers=[optimizer])(body)
+    run.step(models=[net], optimizers=[optimizer], accumulate=EACH)(body)
+    run.step(models=[net], optimizers=[optimizer])(body)
+    with pytest.raises(WrongOrder, match="different numbers"):
+        run.step(models=[net], optimizers=[optimizer], accumulate=EACH + 1)
+    for _ in run.epochs(3):
+        for batches in loader:
+            step(batches)
+    closing = run.finish()
+    other = RecordedRun(tmp_path / "by-step")
+    assert closing == other.closing
+    other.close()
+
+
+def test_a_length_that_was_told_is_not_changed(tmp_path):
+    """A schedule may count by `len(loader)`: refused with both numbers and the cure, unless it stays."""
+    with assay.start(tmp_path / "run") as run:
+        loader = run.loader(make_data(COUNT), batch_size=SIZE)
+        assert len(loader) == 6
+        net = make_net()
+        with pytest.raises(LengthTold, match="was 6 before") as refused:
+            run.step(models=[net], optimizers=[sgd(net)], accumulate=EACH)
+        assert f"run.loader(..., accumulate={EACH})" in refused.value.next_step
+        run.step(models=[net], optimizers=[sgd(net)], accumulate=1)
+
+
+class Ragged:
+    """Samples of one to five numbers."""
+
+    def __len__(self):
+        return COUNT
+
+    def __getitem__(self, place):
+        return torch.arange(1.0, 2.0 + place % 5), torch.tensor(place % 2)
+
+
+def test_padded_batches_of_one_step_have_one_length(tmp_path):
+    """With `pad=` all batches of a list are padded to the longest of the whole step; recorded, resumed and replayed."""
+
+    def train(path, stop=None):
+        torch.manual_seed(0)
+        net = torch.nn.Linear(1, 1)
+        optimizer = sgd(net)
+        run = assay.start(path, seed=1, checkpoint_every=2)
+        loader = run.loader(Ragged(), batch_size=SIZE, pad=-1, accumulate=EACH)
+
+        @run.step(models=[net], optimizers=[optimizer])
+        def step(batches):
+            total = torch.zeros(())
+            for values, _ in batches:
+                mask = (values > 0).float()
+                loss = (net(values.unsqueeze(-1)).squeeze(-1).square() * mask).sum() / 100
+                loss.backward()
+                total = total + loss.detach()
+            optimizer.step()
+            optimizer.zero_grad()
+            return total
+
+        seen = []
+        for _ in run.epochs(2):
+            for batches in loader:
+                if run.step_number == stop:
+                    run.close()
+                    return None
+                seen.append([tuple(values.shape) for values, _ in batches])
+                step(batches)
+        return seen, run.finish()
+
+    seen, closing = train(tmp_path / "run")
+    assert all(len({shape[1] for shape in shapes}) == 1 for shapes in seen)
+    assert {shape[1] for shapes in seen for shape in shapes} <= {4, 5}
+    assert replay(tmp_path / "run") == []
+    train(tmp_path / "resumed", stop=3)
+    assert train(tmp_path / "resumed")[1] == closing

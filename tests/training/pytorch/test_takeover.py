@@ -10,7 +10,6 @@ from torch.utils.data import (
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
-    default_collate,
 )
 
 import assay
@@ -68,17 +67,11 @@ class Own(DataLoader):
     pass
 
 
-def collate(rows):
-    """Turn the batch round."""
-    return default_collate(rows[::-1])
-
-
 REFUSED = {
     "a class of its own": lambda: Own(DATA, batch_size=2),
     "an iterable data set": lambda: DataLoader(Stream(), batch_size=2),
     "no batches": lambda: DataLoader(DATA, batch_size=None),
     "a batch sampler": lambda: DataLoader(DATA, batch_sampler=[[0, 1], [2]]),
-    "a collate function": lambda: DataLoader(DATA, batch_size=2, collate_fn=collate),
     "weights": lambda: DataLoader(DATA, batch_size=2, sampler=WeightedRandomSampler(torch.ones(20), 20)),
     "a subset": lambda: DataLoader(DATA, batch_size=2, sampler=SubsetRandomSampler(range(5))),
     "replacement": lambda: DataLoader(DATA, batch_size=2, sampler=RandomSampler(DATA, replacement=True)),

@@ -98,7 +98,7 @@ class SingleBatches:
     """
 
     def __init__(self, loader: Loader) -> None:
-        self._loader, self._length = loader, len(loader)
+        self._loader, self._length = loader, loader.feed.per_epoch  # before steps accumulate
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""

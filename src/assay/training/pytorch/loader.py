@@ -35,6 +35,12 @@ class BatchChanged(UsageError):
     code: ClassVar[str] = "run.batch-changed"
 
 
+class LengthTold(UsageError):
+    """The number of batches in an epoch changes after somebody asked for it."""
+
+    code: ClassVar[str] = "data.length-told"
+
+
 class FedBatch:
     """The batch that the loader gave last: what the user holds, and what was committed.
 
@@ -102,15 +108,28 @@ class Loader:
         self.feed = feed
         self._begin = begin
         self._part = 0
+        self._told = 0  # the length that somebody asked for
         self.current: FedBatch | None = None
 
     def accumulate(self, count: int) -> None:
-        """Give each step the samples of `count` batches, as a list of batches; the last list may be shorter."""
-        self._part = self.feed.batch_size
-        self.feed = self.feed.resize(self._part * count)
+        """Give each step the samples of `count` batches, as a list of batches; the last list may be shorter.
+
+        Raises:
+            LengthTold: somebody asked for the number of batches before, and it was another one.
+        """
+        feed = self.feed.resize(self.feed.batch_size * count)
+        if self._told and feed.per_epoch != self._told:
+            raise LengthTold(
+                f"len(loader) was {self._told} before @run.step(accumulate={count}) made it {feed.per_epoch}",
+                expected="one length: whatever was computed from it, such as a schedule, counts other steps now",
+                actual=f"{self._told} batches, {feed.per_epoch} steps an epoch",
+                next_step=f"say it where the loader is made: run.loader(..., accumulate={count})",
+            )
+        self._part, self.feed = self.feed.batch_size, feed
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch; with accumulation, of lists of batches: one for each step."""
+        self._told = self.feed.per_epoch
         return self.feed.per_epoch
 
     def __iter__(self) -> Iterator[Any]:

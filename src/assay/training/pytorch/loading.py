@@ -19,6 +19,7 @@ from assay.protocol.evidence.order import SEQUENTIAL, SHUFFLE
 from assay.training.datasets import MapDataset, commit_dataset
 from assay.training.feed import Feed, verify_padding
 from assay.training.packed import PackedData
+from assay.training.pytorch.collating import CollatedSamples, verify_collate
 from assay.training.pytorch.loader import Loader, get_whole_arrays, to_array
 from assay.training.pytorch.takeover import choose_settings
 
@@ -32,6 +33,7 @@ class Wishes:
     drop_last: bool | None = None
     pad: int | Mapping[str, int] | None = None
     pad_to: int = 1
+    collate_fn: Callable[[list[Any]], Any] | None = None
 
 
 def make_padding(packed: PackedData, pad: int | Mapping[str, int], multiple: int) -> Padding:
@@ -73,17 +75,22 @@ def make_loader(
         begin: called before the first batch; returns the next step.
 
     Raises:
-        LoaderRefused: a `DataLoader` that does something of its own.
+        LoaderRefused: a `DataLoader` or a collate function that does something which a run cannot do again.
         UnusableDataset, UnsupportedSample, RandomTransform, RaggedData, PaddingUnfit: with the cure.
     """
     settings = choose_settings(
-        dataset, batch_size=wishes.batch_size, shuffle=wishes.shuffle, drop_last=wishes.drop_last
+        dataset,
+        batch_size=wishes.batch_size,
+        shuffle=wishes.shuffle,
+        drop_last=wishes.drop_last,
+        collate_fn=wishes.collate_fn,
     )
+    own = None if settings.collate is None else CollatedSamples(settings.dataset, settings.collate)
     data = commit_dataset(
-        settings.dataset,
+        own or settings.dataset,
         check_seed=secrets.token_bytes(32),
         to_array=to_array,
-        arrays=get_whole_arrays(settings.dataset),
+        arrays=[] if own else get_whole_arrays(settings.dataset),
     )
     collate = DEFAULT if wishes.pad is None else make_padding(data.packed, wishes.pad, wishes.pad_to).name
     feed = Feed(
@@ -100,4 +107,6 @@ def make_loader(
         raise UsageError(
             "an epoch has no batch", expected=f"at least {settings.batch_size} samples", actual=len(settings.dataset)
         )
+    if own is not None:
+        verify_collate(own, feed)
     return Loader(data, feed, begin)

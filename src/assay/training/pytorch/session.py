@@ -57,6 +57,16 @@ def make_seed(seed: int | bytes) -> bytes:
     raise UsageError("not a seed", expected="an integer of at least 0 and below 2**256, or 32 bytes", actual=repr(seed))
 
 
+def verify_accumulated(count: int) -> None:
+    """Check a number of batches of one step.
+
+    Raises:
+        UsageError: none, or too many.
+    """
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_ACCUMULATED:
+        raise UsageError(f"accumulate is a number from 1 to {MAX_ACCUMULATED}", actual=repr(count))
+
+
 def start(
     path: str | Path,
     *,
@@ -130,6 +140,7 @@ class Run:
         self._optimizers: list[torch.optim.Optimizer] = []
         self._bodies: list[Callable[..., Any]] = []
         self._accumulated: int | None = None
+        self._is_loader_accumulating = False  # run.loader was told, so that steps need not be
         self._intended = 0
         self._live: LiveRun | None = None
         self._observer: Observer | None = None
@@ -167,6 +178,8 @@ class Run:
         drop_last: bool | None = None,
         pad: int | Mapping[str, int] | None = None,
         pad_to: int = 1,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        accumulate: int | None = None,
     ) -> Loader:
         """Commit to a data set and return the loader that fixes its order.
 
@@ -178,16 +191,24 @@ class Run:
             drop_last: whether a last batch that is not full is left out; None: no.
             pad: fills where samples differ in shape, one for all fields or by name ('#0' is the first of a tuple).
             pad_to: padded extents are multiples of this, so that few batch shapes, and few programs, occur.
+            collate_fn: makes a batch of a list of samples, as that of a `DataLoader`. What it makes of each sample
+                alone is committed; one that looks at several samples is refused.
+            accumulate: batches that make one step, as in `step`; given here, `len(loader)` is right from the beginning.
 
         Raises:
-            LoaderRefused: a `DataLoader` that does something of its own.
+            LoaderRefused: a `DataLoader` or a collate function that does something which a run cannot do again.
             UnusableDataset, UnsupportedSample, RandomTransform, RaggedData: with the cure.
         """
         if self._loader is not None:
             raise WrongOrder("run.loader was called twice", expected="one training set")
-        wishes = Wishes(batch_size, shuffle, drop_last, pad, pad_to)
-        self._loader = make_loader(dataset, wishes, seed=self._seed, begin=self._begin_batch)
-        return self._loader
+        if accumulate is not None:
+            verify_accumulated(accumulate)
+        wishes = Wishes(batch_size, shuffle, drop_last, pad, pad_to, collate_fn)
+        loader = make_loader(dataset, wishes, seed=self._seed, begin=self._begin_batch)
+        if accumulate is not None:
+            loader.accumulate(accumulate)
+        self._loader, self._accumulated, self._is_loader_accumulating = loader, accumulate, accumulate is not None
+        return loader
 
     def step(
         self,
@@ -219,8 +240,7 @@ class Run:
         if not models or not optimizers:
             raise UsageError("a recorded step needs models=[...] and optimizers=[...]")
         verify_recordable(models, optimizers)
-        if self._models or accumulate is not None:
-            self._accumulate(accumulate)
+        self._accumulate(accumulate)
         self._models += [model for model in models if not any(model is known for known in self._models)]
         self._optimizers += [one for one in optimizers if not any(one is known for known in self._optimizers)]
 
@@ -237,21 +257,22 @@ class Run:
         return decorate
 
     def _accumulate(self, count: int | None) -> None:
-        if self._models and count != self._accumulated:  # a step was asked for before
+        if count is None and (not self._models or self._is_loader_accumulating):
+            return
+        if count != self._accumulated and (self._models or self._accumulated is not None):
             raise WrongOrder(
-                "two recorded steps accumulate over different numbers of batches",
-                expected=f"accumulate={self._accumulated}, as in the step before",
+                "two of run.loader and the recorded steps accumulate over different numbers of batches",
+                expected=f"accumulate={self._accumulated}, as before",
                 actual=count,
-                next_step="give all steps of a run the same number: one loader feeds them",
+                next_step="give the loader or all steps of a run the same number: one loader feeds them",
             )
         if count is None or count == self._accumulated:
             return
-        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_ACCUMULATED:
-            raise UsageError(f"accumulate is a number from 1 to {MAX_ACCUMULATED}", actual=repr(count))
+        verify_accumulated(count)
         if self._loader is None or self._live is not None:
             raise WrongOrder("@run.step(accumulate=...) comes after run.loader(...) and before the loop")
-        self._accumulated = count
         self._loader.accumulate(count)
+        self._accumulated = count
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 

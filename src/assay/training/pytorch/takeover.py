@@ -6,6 +6,7 @@ prefetching and pinned memory have no effect, and nothing that decides which sam
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -23,16 +24,25 @@ class LoaderRefused(UsageError):
 
 @dataclass(frozen=True)
 class LoaderSettings:
-    """What a run takes over: data set, samples a batch, whether shuffled, whether the last short batch is left out."""
+    """What a run takes over: data set, samples a batch, whether shuffled, whether the last short batch is left out.
+
+    `collate`: a function of the user's own; None: the default.
+    """
 
     dataset: MapDataset
     batch_size: int
     shuffle: bool
     drop_last: bool
+    collate: Callable[[list[Any]], Any] | None = None
 
 
 def choose_settings(
-    source: MapDataset | DataLoader[Any], *, batch_size: int | None, shuffle: bool | None, drop_last: bool | None
+    source: MapDataset | DataLoader[Any],
+    *,
+    batch_size: int | None,
+    shuffle: bool | None,
+    drop_last: bool | None,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
 ) -> LoaderSettings:
     """Return the settings of `run.loader`, from its arguments or from an existing `DataLoader`.
 
@@ -41,13 +51,14 @@ def choose_settings(
         batch_size: None: not given, as the others; beside a `DataLoader` none may be given.
         shuffle: None: yes.
         drop_last: None: no.
+        collate_fn: None: the default.
 
     Raises:
         LoaderRefused: the `DataLoader` cannot be taken over, with the cure.
         UsageError: `batch_size` is missing or not a number of at least 1.
     """
     if isinstance(source, DataLoader):
-        given = {"batch_size": batch_size, "shuffle": shuffle, "drop_last": drop_last}
+        given = {"batch_size": batch_size, "shuffle": shuffle, "drop_last": drop_last, "collate_fn": collate_fn}
         twice = [name for name, value in given.items() if value is not None]
         if twice:
             raise LoaderRefused(
@@ -57,14 +68,15 @@ def choose_settings(
         return read_settings(source)
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise UsageError("batch_size is a number of at least 1", actual=repr(batch_size))
-    return LoaderSettings(source, batch_size, shuffle is not False, bool(drop_last))
+    own = None if collate_fn is default_collate else collate_fn
+    return LoaderSettings(source, batch_size, shuffle is not False, bool(drop_last), own)
 
 
 def read_settings(loader: DataLoader[Any]) -> LoaderSettings:
     """Return what a run takes over from a `DataLoader`.
 
     Raises:
-        LoaderRefused: it has a sampler, a collate function or a class of its own, with the cure.
+        LoaderRefused: it has a sampler or a class of its own, with the cure.
     """
     if type(loader) is not DataLoader:
         raise _refuse(f"a {type(loader).__name__} is a DataLoader with a behaviour of its own", "a plain DataLoader")
@@ -72,15 +84,11 @@ def read_settings(loader: DataLoader[Any]) -> LoaderSettings:
         raise _refuse("the data set is an IterableDataset", "a map-style data set, with len() and [index]")
     if loader.batch_size is None:
         raise _refuse("the DataLoader has a batch_sampler or no batches", "batch_size, with shuffle=True or False")
-    if loader.collate_fn is not default_collate:
-        raise _refuse(
-            "the DataLoader has a collate_fn of its own",
-            "the default collate: return from the data set what it needs, or pad there to one length",
-        )
     if loader.worker_init_fn is not None:
         raise _refuse("the DataLoader has a worker_init_fn, which would not be called", "no worker_init_fn")
     dataset = cast(MapDataset, loader.dataset)  # whether it has a length is checked when it is committed to
-    return LoaderSettings(dataset, loader.batch_size, _is_shuffled(loader), loader.drop_last)
+    own = None if loader.collate_fn is default_collate else loader.collate_fn
+    return LoaderSettings(dataset, loader.batch_size, _is_shuffled(loader), loader.drop_last, own)
 
 
 def _is_shuffled(loader: DataLoader[Any]) -> bool:

@@ -250,16 +250,20 @@ class _EagerRun:
         return nullcontext()  # what follows are the names of `session.Run`
 
     def loader(
-        self, dataset: Any, *, batch_size: int = 1, shuffle: bool = True, drop_last: bool = False, **_: Any
+        self, dataset: Any, *, batch_size: int = 1, shuffle: bool = True, drop_last: bool = False, **given: Any
     ) -> Any:
         if not isinstance(dataset, DataLoader):
-            dataset = DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
+            collate = given.get("collate_fn")
+            dataset = DataLoader(
+                dataset, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, collate_fn=collate
+            )
         self._loader = _EagerLoader(dataset)
+        self._loader.count = given.get("accumulate") or 0
         return self._loader
 
     def step(self, *, accumulate: int = 0, **_: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         if self._loader is not None:
-            self._loader.count = accumulate or 0
+            self._loader.count = accumulate or self._loader.count
 
         def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
             def counted(*args: Any, **kwargs: Any) -> Any:
