@@ -249,3 +249,51 @@ def global_of_an_optimizer() -> Scene:
     """An optimizer of the script that reads a global which the loop changes."""
     _SCALE["value"] = 1.0
     return make_scene(before=switch(lambda scene: _SCALE.update(value=0.5)), make_optimizer=_Reading)
+
+
+def _scale(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient * _SCALE["value"]
+
+
+def _halve(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient / 2
+
+
+class _Holding(_Own):
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters)
+        self.direction = _scale
+
+    def take(self, gradient: torch.Tensor) -> torch.Tensor:
+        return self.direction(gradient)
+
+
+@trap
+def function_of_an_optimizer() -> Scene:
+    """An optimizer of the script that holds a function, which reads a global that the loop changes."""
+    _SCALE["value"] = 1.0
+    return make_scene(before=switch(lambda scene: _SCALE.update(value=0.5)), make_optimizer=_Holding)
+
+
+@trap
+def other_function_of_an_optimizer() -> Scene:
+    """An optimizer of the script that holds a function, in whose place the loop puts another."""
+    _SCALE["value"] = 1.0
+    return make_scene(
+        before=switch(lambda scene: setattr(scene.optimizer, "direction", _halve)), make_optimizer=_Holding
+    )
+
+
+@trap
+def closure_of_an_optimizer() -> Scene:
+    """An optimizer of the script that holds a function with a counter of its own."""
+    count = 0
+
+    def count_up(gradient: torch.Tensor) -> torch.Tensor:
+        nonlocal count
+        count += 1
+        return gradient / count
+
+    scene = make_scene(make_optimizer=_Holding)
+    scene.optimizer.direction = count_up  # type: ignore[attr-defined]
+    return scene

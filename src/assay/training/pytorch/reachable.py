@@ -195,6 +195,9 @@ class Walk:
         if not forbidden.is_foreign(type(optimizer).__module__):  # its own numbers reach no stand-in when they change
             self._visit_class(type(optimizer), where, depth)
             self._objects.append((vars(optimizer), label + ".{}"))
+            for name, value in vars(optimizer).items():
+                if isinstance(value, FunctionType):
+                    self._visit(value, f"{label}.{name}", where, 0)
         self._add(optimizer.param_groups, label + ".param_groups[{}]")
         for index, group in enumerate(optimizer.param_groups):
             place = f"{label}.param_groups[{index}]"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import is_
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -122,6 +123,11 @@ def _is_simple(value: Any) -> bool:
     return isinstance(value, _SIMPLE)
 
 
+def _is_plain_function(value: Any) -> bool:
+    """True for a function that keeps nothing: what it reads of its module is guarded as what `step` reads is."""
+    return isinstance(value, FunctionType) and not value.__closure__ and not value.__dict__
+
+
 def _is_counter(name: str, value: torch.Tensor, parameter: torch.Tensor) -> bool:
     return value.dim() == 0 and (parameter.dim() > 0 or name in _COUNTER_NAMES)
 
@@ -223,10 +229,10 @@ class StandIn:
         for name, value in self.optimizer.__dict__.items():
             if name.endswith("_hooks"):
                 value = type(value)()  # noqa: PLW2901 - a stand-in runs no hooks
-            elif name not in _BASE_ATTRIBUTES and not _is_simple(value):
+            elif name not in _BASE_ATTRIBUTES and not _is_simple(value) and not _is_plain_function(value):
                 raise OptimizerRefused(
                     f"{self.name}: attribute {name} is a {type(value).__name__}",
-                    expected="an optimizer whose attributes are numbers, texts and flags",
+                    expected="an optimizer whose attributes are numbers, texts, flags and functions without a closure",
                     next_step="use an optimizer of torch.optim",
                 )
             clone.__dict__[name] = value
