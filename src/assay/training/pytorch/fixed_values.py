@@ -19,6 +19,8 @@ _WRITES_IN_SECRET = torch.ops.aten.native_batch_norm.default
 
 def _iterate_storages(values: Any) -> Iterator[int]:
     if isinstance(values, torch.Tensor):
+        if values.layout is not torch.strided:
+            return  # it has no storage of its own, and is refused
         yield int(values.untyped_storage()._cdata)
     elif isinstance(values, (list, tuple)):
         for value in values:

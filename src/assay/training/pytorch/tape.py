@@ -223,9 +223,9 @@ class Recorder(TorchDispatchMode):
         before = map_structure(args, self._reference)
         before_kwargs = {name: map_structure(value, self._reference) for name, value in kwargs.items()}
         result = func(*args, **kwargs)
+        self._write(func, before, before_kwargs, result, location)
         if not is_made:
             self._fixed.note(func, [*args, *kwargs.values()], result)
-        self._write(func, before, before_kwargs, result, location)
         return result
 
     def _dispatch(self, func: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
