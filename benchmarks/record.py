@@ -48,7 +48,7 @@ class Job:
         optimizer: returns its optimizer.
         data: returns inputs and targets of all samples.
         batch_size: samples a batch.
-        bar: the largest ratio to eager.
+        bar: the largest ratio to eager; None: printed only.
         clip: largest norm of the gradient.
         mkldnn: whether eager's first baseline may use oneDNN.
         rounds: turns.
@@ -61,7 +61,7 @@ class Job:
     optimizer: Callable[[nn.Module], Optimizer | Sequence[Optimizer]]
     data: Callable[[], tuple[torch.Tensor, torch.Tensor]]
     batch_size: int
-    bar: float
+    bar: float | None
     clip: float | None
     mkldnn: bool
     rounds: int
@@ -106,6 +106,14 @@ JOBS = (
     Job(
         "bf16 transformer", lambda: Decoder(width=128, layers=2, context=64), adamw, lambda: load_text(64), 16, 1.05,
         1.0, True, 5, loss=autocast,
+    ),
+    Job(
+        "transformer under fused AdamW", lambda: Decoder(width=128, layers=2, context=64), partial(adamw, fused=True),
+        lambda: load_text(64), 16, None, 1.0, True, 9,
+    ),
+    Job(
+        "transformer under Adafactor", lambda: Decoder(width=128, layers=2, context=64),
+        lambda net: torch.optim.Adafactor(net.parameters()), lambda: load_text(64), 16, None, 1.0, True, 9,
     ),
     Job("GRU", partial(Recurrent, width=64), adam, lambda: load_text(32), 16, 1.05, 1.0, False, 9),
 )  # fmt: skip

@@ -209,11 +209,12 @@ def adam(net: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.Adam(net.parameters(), lr=1e-3)
 
 
-def adamw(net: nn.Module) -> torch.optim.Optimizer:
-    """AdamW in its default form, with two groups as language models have."""
+def adamw(net: nn.Module, *, fused: bool = False) -> torch.optim.Optimizer:
+    """AdamW in its default form, or fused, with two groups as language models have."""
     decay = [p for p in net.parameters() if p.dim() > 1]
     rest = [p for p in net.parameters() if p.dim() <= 1]
-    return torch.optim.AdamW([{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}], lr=1e-3)
+    groups = [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=1e-3, fused=fused or None)
 
 
 CASES = (
