@@ -35,9 +35,10 @@ def check_ending(folder, shown, intervals):
 
 @pytest.mark.parametrize(("name", "intervals"), [
     ("augment_digits.py", 8), ("tabular_early_stop.py", 2), ("gan_digits.py", 8),
+    ("trainer_lightning.py", 2), ("trainer_huggingface.py", 16),
 ])  # fmt: skip
 def test_an_example_ends_with_certificate_and_report(name, intervals, tmp_path):
-    """Augmentation, a table, a GAN."""
+    """Augmentation, a table, a GAN, the trainers of Lightning and Hugging Face."""
     check_ending(tmp_path / "run", run(name, tmp_path / "run"), intervals)
 
 
