@@ -121,6 +121,49 @@ def test_the_certified_model_comes_first(tmp_path):
             run.adopt(ConvNet(), certificate=CERTIFICATE, model=MODEL)
 
 
+class Wrapped(nn.Module):
+    """A layer of the certified net, wrapped as adapters of other packages do it."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.base_layer, self.extra = layer, nn.Linear(384, 10, bias=False)
+
+    def forward(self, hidden):
+        return self.base_layer(hidden) + self.extra(hidden)
+
+
+def rebuild(net):
+    """Put another module in the place of a layer."""
+    net.head = Wrapped(net.head)
+
+
+def shift(net):
+    """Write into a weight."""
+    with torch.no_grad():
+        net.head.bias.add_(1)
+
+
+@pytest.mark.parametrize(("change", "words"), [(rebuild, "0/head.base_layer"), (shift, "was changed after run.adopt")])
+def test_a_model_that_was_changed_after_it_was_filled_is_refused(change, words, tmp_path):
+    """Layers put into the certified model, and values written into it: the user is told, with the cure."""
+    with assay.start(tmp_path / "run") as run:
+        net = ConvNet()
+        run.adopt(net, certificate=CERTIFICATE, model=MODEL)
+        change(net)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        loader = run.loader(torch.utils.data.Subset(make_data()[0], range(48)), batch_size=16)
+
+        @run.step(models=[net], optimizers=[optimizer])
+        def step(batch):
+            raise AssertionError
+
+        with pytest.raises(ParentUnfit, match=words) as refused:
+            next(iter(loader))
+        assert refused.value.expected
+        assert refused.value.next_step
+    assert not (tmp_path / "run" / "plan.bin").exists()
+
+
 def test_files_that_do_not_belong_together_are_refused(tmp_path):
     """A model file with one changed byte, and bytes that are no certificate."""
     data = bytearray(MODEL.read_bytes())

@@ -26,7 +26,6 @@ from assay.storage.run_directory import RunDirectory
 from assay.training.pytorch.home import StateHome
 from assay.training.pytorch.parent import Parent
 from assay.training.pytorch.profile import apply_profile, build_profile, get_differences
-from assay.training.recorded import verify_parent
 from assay.training.recorder import MAX_CHECKPOINTS, StartRecord
 
 DEFAULT_INTERVAL = 100
@@ -122,7 +121,7 @@ def describe_start(
     record = StartRecord(0, b"", roots.state_root, home.aliases, tuple(home.make_records(roots)))
     if parent is not None:
         parent.verify_first(home.models)
-        verify_parent(parent.start, record.records, record.aliases)
+        parent.verify_values(record.records, record.aliases)
         return parent.start, record
     if initialiser is None:
         return DeclaredStart(roots.state_root), record

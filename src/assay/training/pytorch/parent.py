@@ -18,8 +18,11 @@ from assay.certificate.policy import TrustPolicy
 from assay.certificate.statement import decode_statement
 from assay.certificate.verify import verify_certificate
 from assay.errors import StorageError, Unproven, UsageError
+from assay.protocol.evidence.model_state import AliasTable, TensorRecord
 from assay.protocol.evidence.plan import CertifiedStart
 from assay.training.pytorch.files import load
+from assay.training.pytorch.layout import list_model_tensors
+from assay.training.recorded import RunContradicts, verify_parent
 
 MAX_CERTIFICATE = 2**26
 """Bytes of a certificate that are read at most."""
@@ -39,17 +42,19 @@ class Parent:
         net: the module that was filled.
         start: what a plan says.
         certificate: its bytes.
+        names: of the module's tensors when it was filled.
     """
 
     net: nn.Module
     start: CertifiedStart
     certificate: bytes
+    names: frozenset[str]
 
     def verify_first(self, models: Sequence[nn.Module]) -> None:
-        """Check that the module is the first model of the step.
+        """Check that the module is the first model of the step, with the tensors that it had.
 
         Raises:
-            ParentUnfit: it is not.
+            ParentUnfit: it is not, or layers were put into it or taken out of it.
         """
         if not models or models[0] is not self.net:
             raise ParentUnfit(
@@ -57,6 +62,31 @@ class Parent:
                 expected="@run.step(models=[net, ...]) with the net given to run.adopt first",
                 next_step="put adapters and other new modules into models of their own after it",
             )
+        other = sorted(_list_names(self.net) ^ self.names)
+        if other:
+            raise ParentUnfit(
+                f"the model was rebuilt after run.adopt filled it: {', '.join(other[:3])}",
+                expected=f"the {len(self.names)} tensors that the certificate is about, under their names",
+                actual=f"{len(other)} tensors came, went or have other names",
+                next_step="leave it as it was built; put adapters into a model of their own after it, joined by "
+                "forward hooks as in examples/finetune_lora.py",
+            )
+
+    def verify_values(self, records: Sequence[TensorRecord], aliases: AliasTable) -> None:
+        """Check that the first model of the start still has the certified values (PLN-17).
+
+        Raises:
+            ParentUnfit: somebody changed them.
+        """
+        try:
+            verify_parent(self.start, records, aliases)
+        except RunContradicts as finding:
+            raise ParentUnfit(
+                "the model was changed after run.adopt filled it",
+                expected=f"model root {finding.expected}",
+                actual=f"model root {finding.actual}",
+                next_step="change nothing between run.adopt and the first step; a change belongs into run.edit",
+            ) from None
 
 
 def adopt_parent(net: nn.Module, certificate: str | Path, model: str | Path) -> Parent:
@@ -83,7 +113,12 @@ def adopt_parent(net: nn.Module, certificate: str | Path, model: str | Path) -> 
         raise StorageError(f"{error.filename} cannot be read", actual=error.strerror) from None
     load(net, model)
     root = bytes.fromhex(decode_statement(open_envelope(data)[0]).predicate.roots.model)
-    return Parent(net, CertifiedStart(hashlib.sha256(data).digest(), root), data)
+    return Parent(net, CertifiedStart(hashlib.sha256(data).digest(), root), data, _list_names(net))
+
+
+def _list_names(net: nn.Module) -> frozenset[str]:
+    entries, aliases = list_model_tensors([net])
+    return frozenset({*(entry.name for entry in entries), *(alias.name for alias in aliases.aliases)})
 
 
 def _verify(data: bytes, stream: object) -> None:
