@@ -18,6 +18,11 @@ KIND: Final = "pinned"
 INFORMATIONAL = "about."
 """Prefix of the names of settings that are recorded and never compared."""
 
+DEVICE: Final = "device"
+"""Name of the setting that says on which kind of device programs are computed (PLN-18)."""
+
+CPU_DEVICE: Final = "cpu"
+
 UNSET = "unset"
 """Stands for an environment variable that does not exist."""
 
@@ -34,6 +39,16 @@ VARIABLES = (
     "OMP_DYNAMIC",
 )
 """Environment variables by which vendor libraries choose other code; read once, when a process starts."""
+
+DEVICE_VARIABLES = (
+    "CUBLASLT_WORKSPACE_SIZE",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "DISABLE_ADDMM_CUDA_LT",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "TORCH_BLAS_PREFER_CUBLASLT",
+)
+"""Environment variables by which CUDA's libraries choose other code: in profiles of a device alone (PLN-19)."""
 
 CAPABILITIES: Final = {"DEFAULT": "default", "AVX2": "avx2", "AVX512": "avx512"}
 """Vector instructions as torch names them, ascending: value of ATEN_CPU_CAPABILITY."""
@@ -108,7 +123,8 @@ def environment_for(profile: Profile, base: Mapping[str, str] | None = None) -> 
         )
     environment["ATEN_CPU_CAPABILITY"] = CAPABILITIES[capability]
     environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = settings.get("threads", "1")
-    for variable in VARIABLES:
+    is_on_device = settings.get(DEVICE, CPU_DEVICE) != CPU_DEVICE
+    for variable in (*VARIABLES, *DEVICE_VARIABLES) if is_on_device else VARIABLES:
         value = settings.get(ENVIRONMENT + variable, UNSET)
         if value == UNSET:
             environment.pop(variable, None)

@@ -97,7 +97,11 @@ class Backend(Protocol):
         ...
 
     def get_tensor_bytes(self) -> list[memoryview]:
-        """Return the bytes of all tensors, in their order, without a copy; writing to them changes the state."""
+        """Return the bytes of all tensors, in their order, to be read."""
+        ...
+
+    def set_tensor_bytes(self, place: int, data: bytes | bytearray | memoryview) -> None:
+        """Put other bytes, as many, into the tensor at a place of that order."""
         ...
 
 
@@ -262,14 +266,15 @@ class Replayer:
         state = self.backend.get_tensor_bytes()
         if any((record.namespace, record.name) not in places for record in one.records):
             raise StepImpossible(step, ("events",))
-        targets = [state[places[record.namespace, record.name]] for record in one.records]
+        chosen = [places[record.namespace, record.name] for record in one.records]
+        targets = [state[place] for place in chosen]
         if any(target.nbytes != record.nbytes for target, record in zip(targets, one.records, strict=True)):
             raise StepImpossible(step, ("events",))
         tensors = [self.run.directory.blobs.open(record.digest, max_bytes=record.nbytes) for record in one.records]
         if not is_norm_right(edit, compute_change(one.records, targets, tensors)):
             raise StepImpossible(step, ("events",))
-        for target, data in zip(targets, tensors, strict=True):
-            target[:] = data
+        for place, data in zip(chosen, tensors, strict=True):
+            self.backend.set_tensor_bytes(place, data)
 
     def _get_program(self, identity: bytes) -> Program:
         if identity not in self._programs:

@@ -94,7 +94,7 @@ class Worker:
         except AssayError as error:
             return Answer(task.kind, task.index, "failed", detail=str(error)[:2000])
         except RuntimeError as error:
-            lacks_memory = "allocate memory" in str(error)
+            lacks_memory = "allocate memory" in str(error) or "out of memory" in str(error)  # the second on CUDA
             detail = OUT_OF_MEMORY if lacks_memory else f"torch: {str(error)[:500]}"
             return Answer(task.kind, task.index, "failed", detail=detail)
         except Exception as error:  # noqa: BLE001 - a fault of ours is no finding

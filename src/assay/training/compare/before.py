@@ -48,12 +48,15 @@ def find_environment_of(a: Profile, b: Profile) -> Finding | None:
     return Finding("environment", name, BESIDE, 0, text, one, other, details)
 
 
+_RANKS = ("device", "cpu.capability", "threads", "torch.version", "numpy.version", "torch.", "env.")
+
+
 def _rank_setting(name: str) -> int:
     """What is named first: what a person changes, before what follows from it."""
-    for rank, start in enumerate(("cpu.capability", "threads", "torch.version", "numpy.version", "torch.", "env.")):
+    for rank, start in enumerate(_RANKS):
         if name.startswith(start):
             return rank
-    return 6
+    return len(_RANKS)
 
 
 def find_data(a: Side, b: Side) -> Finding | None:

@@ -31,7 +31,7 @@ def _give_type(tensor: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(tensor)
 
 
-_library.impl("add_scaled", _add_scaled, "CPU")
+_library.impl("add_scaled", _add_scaled, "CompositeExplicitAutograd")
 _library.impl("add_scaled", _give_type, "Meta")
 
 

@@ -14,9 +14,10 @@ from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.model_state import AliasTable, TensorRecord
 from assay.protocol.evidence.plan import Metric
 from assay.training.packed import PackedData
+from assay.training.pytorch import devices
 from assay.training.pytorch.evaluation import compute_metrics
 from assay.training.pytorch.executor import Executor
-from assay.training.pytorch.home import get_bytes
+from assay.training.pytorch.home import get_bytes, set_bytes
 from assay.training.pytorch.initialiser import run_initialiser
 from assay.training.pytorch.interpreter import interpret
 from assay.training.pytorch.lower import DTYPES, get_type
@@ -27,9 +28,9 @@ from assay.training.work_digest import Observer
 
 
 def make_tensor(record: TensorRecord, data: bytes | bytearray | memoryview) -> torch.Tensor:
-    """Return the tensor that a record and its bytes describe, in memory of its own."""
+    """Return the tensor that a record and its bytes describe, in memory of its own, where programs are computed."""
     raw = torch.frombuffer(bytearray(data) or bytearray(1), dtype=torch.uint8)[: record.nbytes].clone()
-    return raw.view(DTYPES[record.dtype]).reshape(record.shape)
+    return raw.view(DTYPES[record.dtype]).reshape(record.shape).to(devices.get_device())
 
 
 class TorchBackend:
@@ -46,7 +47,7 @@ class TorchBackend:
         self.tensors: dict[tuple[int, str], torch.Tensor] = {}
         self._executors: dict[int, Executor] = {}  # by identity of its program, which it keeps alive
         self._hasher: StateHasher | None = None
-        self._buffers: list[memoryview] = []
+        self._memory: list[memoryview] | None = []
 
     def make_start(self, program: ir.Program, key: tuple[int, int]) -> tuple[list[TensorRecord], list[bytes]]:
         """Return records and bytes of the tensors that an initialiser makes, sorted."""
@@ -77,7 +78,8 @@ class TorchBackend:
         kinds = {key: get_type(tensor) for key, tensor in self.tensors.items()}
         layout = [TensorLayout(*key, kind.dtype, kind.shape) for key, kind in kinds.items()]
         self._hasher = StateHasher(layout, self.aliases)
-        self._buffers = [get_bytes(tensor).data for tensor in self.tensors.values()]
+        is_plain = devices.get_device() == devices.CPU
+        self._memory = [get_bytes(tensor).data for tensor in self.tensors.values()] if is_plain else None
 
     def run(
         self,
@@ -91,7 +93,7 @@ class TorchBackend:
         Raises:
             StateUnfit: the program is for another state or another batch.
         """
-        fields = [torch.from_numpy(array) for array in batch]
+        fields = devices.place([torch.from_numpy(array) for array in batch])
         state = self._collect(program, fields)
         outputs = [(output.namespace, output.name) for output in program.state_outputs]
         if all(name in self.tensors for name in outputs):
@@ -104,7 +106,7 @@ class TorchBackend:
             changed, results = interpret(program, state, fields, row, key, self.observer)
             born = {name: tensor.clone() for name, tensor in zip(outputs, changed, strict=True)}
             self._rebind({**self.tensors, **born})
-        return [result.contiguous().numpy() for result in results]
+        return [devices.fetch(result.contiguous()).numpy() for result in results]
 
     def _collect(self, program: ir.Program, fields: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         state = []
@@ -121,11 +123,17 @@ class TorchBackend:
         """Hash the state."""
         if self._hasher is None:
             raise StateUnfit("no state was set")
-        return self._hasher.compute(self._buffers)
+        return self._hasher.compute(self.get_tensor_bytes())
 
     def get_tensor_bytes(self) -> list[memoryview]:
-        """Return the bytes of all tensors, in their order, without a copy."""
-        return self._buffers
+        """Return the bytes of all tensors, in their order: on the CPU their memory itself, else a copy."""
+        if self._memory is not None:
+            return self._memory
+        return [get_bytes(tensor).data for tensor in self.tensors.values()]
+
+    def set_tensor_bytes(self, place: int, data: bytes | bytearray | memoryview) -> None:
+        """Put other bytes, as many, into the tensor at a place of the order of `get_names`."""
+        set_bytes(list(self.tensors.values())[place], data)
 
     def measure(
         self, program: ir.Program, packed: PackedData, batch_size: int, metrics: Sequence[Metric]

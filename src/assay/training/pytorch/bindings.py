@@ -69,11 +69,16 @@ def pool_maxima(tensor: torch.Tensor, *arguments: Any) -> tuple[torch.Tensor, to
 
 def get_callable(name: str) -> Callable[..., Any]:
     """Return the quickest callable with the arguments of the ATen schema."""
+    if name == "aten.max_pool2d_with_indices.default":
+        return pool_maxima
+    return get_plain_callable(name)
+
+
+def get_plain_callable(name: str) -> Callable[..., Any]:
+    """Return the quickest callable that runs the very kernel which the operator names."""
     operator = get_operator(name)
     namespace, packet, _ = name.split(".")
     if namespace == "aten":
-        if name == "aten.max_pool2d_with_indices.default":
-            return pool_maxima
         if packet in _METHODS:
             return getattr(torch.Tensor, packet)  # type: ignore[no-any-return]
         if packet in _BUILTINS:

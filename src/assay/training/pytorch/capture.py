@@ -24,7 +24,7 @@ from torch.utils import _pytree as pytree
 from assay.errors import CaptureRefused
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.operators import OPERATORS
-from assay.training.pytorch import functional, layout
+from assay.training.pytorch import device_rules, devices, functional, layout
 from assay.training.pytorch.adafactor import adapt_adafactor
 from assay.training.pytorch.averages import adapt_averages
 from assay.training.pytorch.compare_tapes import collect_constants, compare_calls
@@ -227,13 +227,14 @@ class StepCapture:
         kept = [call.region is None or member is not None for call, member in zip(calls, members, strict=True)]
         calls, others = list(compress(calls, kept)), list(compress(others, kept))
         known = {geometry[0] for geometry in first.inputs} | first.counters
+        device_rules.verify_devices(first.tape, calls, devices.get_device())
         constants = collect_constants(first.tape, calls, second.tape, others, known)
         calls, sentinels = lift_scalars(calls, list(compress(members, kept)), structure, first.training.members)
         outputs = [*(geometry for _, geometry in first.outputs), *(get_geometry(r) for r in first.results)]
         graph = functional.build_graph(
             calls,
             [*first.inputs, *(geometry for geometry, _ in constants)],
-            [*start, *batch, *(value for _, value in constants)],
+            devices.place([*start, *batch, *(value for _, value in constants)]),
             outputs,
         )
         program = lower_graph(
@@ -267,7 +268,7 @@ class StepCapture:
         first: _Recording,
         after: Snapshot,
     ) -> None:
-        changed, results = interpret(captured.program, start, batch, row.tolist(), key)
+        changed, results = interpret(captured.program, start, devices.place(batch), row.tolist(), key)
         after.restore()
         finished, _ = layout.list_state(self.models, self.optimizers)
         eager = {entry.key: entry.tensor for entry in finished}
@@ -301,7 +302,7 @@ def _require_same_flags(one: Flags, other: Flags) -> None:
 
 
 def _require_equal(name: str, expected: torch.Tensor, actual: torch.Tensor) -> None:
-    first, second = expected.contiguous().flatten(), actual.contiguous().flatten()
+    first, second = devices.place([expected.contiguous().flatten(), actual.contiguous().flatten()])
     if first.dtype != second.dtype or not torch.equal(first.view(torch.uint8), second.view(torch.uint8)):
         raise CaptureRefused(
             f"the recorded program does not reproduce the step: {name} differs",
@@ -311,7 +312,7 @@ def _require_equal(name: str, expected: torch.Tensor, actual: torch.Tensor) -> N
 
 def make_constant_record(value: torch.Tensor) -> ir.Constant:
     """Return a small tensor as a constant of a program."""
-    flat = value.detach().contiguous().flatten().view(torch.uint8)
+    flat = devices.fetch(value.detach().contiguous()).flatten().view(torch.uint8)
     return ir.Constant(get_type(value), flat.numpy().tobytes())
 
 
@@ -328,7 +329,8 @@ def refuse_unlisted(program: ir.Program, calls: Sequence[Call]) -> None:
             raise CaptureRefused(
                 f"{lines[0] if lines else 'the step'}: operator {node.operator} is not in the closed list",
                 expected="operators of `assay.protocol.evidence.operators`",
-                next_step="write it with other operators, or open an issue with the model that needs it",
+                next_step=device_rules.get_cure(name)
+                or "write it with other operators, or open an issue with the model that needs it",
             )
 
 

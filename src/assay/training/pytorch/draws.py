@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from assay.training import randomness
+from assay.training.pytorch import devices
 
 aten = torch.ops.aten
 
@@ -28,24 +29,37 @@ _library.define("permutation(int size, int ordinal, ScalarType dtype) -> Tensor"
 _REALS = {torch.float16: "f16", torch.bfloat16: "bf16", torch.float32: "f32", torch.float64: "f64"}
 
 _key: tuple[int, int] = (0, 0)
-_device: torch.device = torch.device("cpu")
+_device: torch.device = devices.CPU
 
 
 @contextmanager
-def use_key(key: tuple[int, int]) -> Iterator[None]:
-    """Make `key` the key of every draw inside the block."""
-    previous = _key
-    set_key(key)
+def use_key(key: tuple[int, int], device: torch.device | None = None) -> Iterator[None]:
+    """Make `key` the key of every draw inside the block, and `device` where it goes; see `set_key`."""
+    previous = _key, _device
+    set_key(key, device)
     try:
         yield
     finally:
-        set_key(previous)
+        set_key(*previous)
 
 
-def set_key(key: tuple[int, int]) -> None:
-    """Make `key` the key of every draw from now on."""
-    global _key  # noqa: PLW0603 - operators take no key: it is not part of the program
-    _key = key
+def set_key(key: tuple[int, int], device: torch.device | None = None) -> None:
+    """Make `key` the key of every draw from now on.
+
+    Args:
+        key: Philox key.
+        device: where the draws go; None: where programs are computed. They are computed on the CPU all the same, by
+            their specification, so that they have the same bits everywhere.
+    """
+    global _key, _device
+    _key, _device = key, devices.get_device() if device is None else device
+
+
+def find_target(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.device:
+    """Return the device on which a random call would leave its draw."""
+    if kwargs.get("device") is not None:
+        return torch.device(kwargs["device"])
+    return next((value.device for value in args if isinstance(value, torch.Tensor)), devices.CPU)
 
 
 def _count(size: Any) -> int:
@@ -59,13 +73,17 @@ def _to_tensor(array: np.ndarray, size: Any, dtype: torch.dtype) -> torch.Tensor
     tensor = torch.from_numpy(array)
     if tensor.dtype != dtype:
         tensor = tensor.to(dtype)
-    return tensor.view(size)
+    return _put(tensor.view(size))
 
 
 def _to_real(array: np.ndarray, size: Any, dtype: torch.dtype) -> torch.Tensor:
     if dtype == torch.bfloat16:  # NumPy has none: the draws are bit patterns
-        return torch.from_numpy(array.view(np.int16)).view(dtype).view(size)
-    return torch.from_numpy(array).view(size)
+        return _put(torch.from_numpy(array.view(np.int16)).view(dtype).view(size))
+    return _put(torch.from_numpy(array).view(size))
+
+
+def _put(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if _device is devices.CPU else tensor.to(_device)
 
 
 def bernoulli(size: Any, threshold: int, ordinal: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -132,7 +150,7 @@ class Draw:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     target: torch.Tensor | None
-    then: Callable[[torch.Tensor, Call], torch.Tensor] | None = None
+    then: Callable[[torch.Tensor, Call], Any] | None = None
 
 
 def compute_threshold(probability: float) -> int:
@@ -262,7 +280,8 @@ def _multinomial(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) ->
     """
     given, count = args[0], args[1]
     replacement = bool(_argument(args, kwargs, 2, "replacement", default=False))
-    aten.multinomial.default(torch.ones_like(given), count, replacement, generator=torch.Generator())  # may refuse
+    on_cpu = torch.ones_like(given, device=devices.CPU)
+    aten.multinomial.default(on_cpu, count, replacement, generator=torch.Generator())  # may refuse
     kind = torch.float64 if given.dtype == torch.float64 else torch.float32
     one_by_one = replacement or count == 1
     size = [*given.shape[:-1], count] if one_by_one else list(given.shape)
@@ -298,6 +317,33 @@ def _normal_tensors(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int)
     return Draw(ops.normal.default, (size, 0.0, 1.0, ordinal, tensors[0].dtype), {}, None, then)
 
 
+def _native_dropout(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw | None:
+    """Return values and mask of the dropout that devices other than the CPU have in one operator."""
+    source, probability = args[0], float(args[1])
+    if _argument(args, kwargs, 2, "train", True) is False or not 0.0 <= probability < 1.0:
+        return None
+    threshold = compute_threshold(1.0 - probability)
+
+    def then(drawn: torch.Tensor, call: Call) -> Any:
+        kept = call(aten.mul.Tensor, (source, drawn), {})
+        mask = call(aten._to_copy.default, (drawn,), {"dtype": torch.bool})
+        return call(aten.mul.Tensor, (kept, 1.0 / (1.0 - probability)), {}), mask
+
+    return Draw(ops.bernoulli.default, (list(source.shape), threshold, ordinal, source.dtype), {}, None, then)
+
+
+def is_dropout_backward(func: Any) -> bool:
+    """True for the gradient of `native_dropout`."""
+    return func is aten.native_dropout_backward.default
+
+
+def run_dropout_backward(args: tuple[Any, ...], kwargs: dict[str, Any], call: Call) -> torch.Tensor:
+    """Run the gradient of `native_dropout` as two products, as its values are computed here."""
+    gradient, mask, scale = (*args, *(kwargs[name] for name in ("mask", "scale")[len(args) - 1 :]))
+    kept = call(aten.mul.Tensor, (gradient, call(aten._to_copy.default, (mask,), {"dtype": gradient.dtype})), {})
+    return call(aten.mul.Tensor, (kept, float(scale)), {})  # type: ignore[no-any-return]
+
+
 def _randint_like(args: tuple[Any, ...], kwargs: dict[str, Any], ordinal: int) -> Draw:
     low, high = (0, args[1]) if len(args) == 2 else args[1:3]
     size, dtype = list(args[0].shape), _dtype(kwargs, args[0].dtype)
@@ -312,6 +358,7 @@ _RULES = {
     aten.normal.Tensor_Tensor: _normal_tensors,
     aten.normal.Tensor_float: _normal_tensors,
     aten.normal.float_Tensor: _normal_tensors,
+    aten.native_dropout.default: _native_dropout,
     aten.randint_like.default: _randint_like,
     aten.randint_like.low_dtype: _randint_like,
     aten.bernoulli_.float: _bernoulli_inplace,

@@ -18,7 +18,7 @@ from assay.protocol.evidence.events import EDIT
 from assay.protocol.evidence.model_state import TensorRecord
 from assay.storage.run_directory import RunDirectory
 from assay.training.events import StoredEvent, compute_change, make_edit
-from assay.training.pytorch.home import StateHome
+from assay.training.pytorch.home import StateHome, set_bytes
 from assay.training.recorder import RunRecorder
 
 
@@ -124,23 +124,25 @@ class Edits:
         if not changed:
             return None
         records, old = list(changed.values()), [before[place] for place in changed]
-        norm = compute_change(records, old, [self._home.buffers[place] for place in changed])
+        buffers = self._home.buffers
+        norm = compute_change(records, old, [buffers[place] for place in changed])
         return make_edit(step, reason, records, norm)
 
     def _store(self, before: list[bytes]) -> dict[int, TensorRecord]:
         """Keep the bytes of the tensors that changed; return their records by place."""
         records = self._home.make_records(self._home.compute_roots())
-        changed = {place: one for place, one in enumerate(records) if self._home.buffers[place] != before[place]}
+        buffers = self._home.buffers
+        changed = {place: one for place, one in enumerate(records) if buffers[place] != before[place]}
         for place in changed:
-            self._run.blobs.put(self._home.buffers[place])
+            self._run.blobs.put(buffers[place])
         return changed
 
     def _copy(self) -> list[bytes]:
         return [bytes(buffer) for buffer in self._home.buffers]
 
     def _restore(self, tensors: list[bytes]) -> None:
-        for buffer, data in zip(self._home.buffers, tensors, strict=True):
-            buffer[:] = data
+        for tensor, data in zip(self._home.tensors, tensors, strict=True):
+            set_bytes(tensor, data)
         self._home.note()
 
     def _put(self, one: StoredEvent) -> None:
@@ -150,5 +152,5 @@ class Edits:
             place = places.get((record.namespace, record.name))
             if place is None or self._home.layout[place].nbytes != record.nbytes:
                 raise EditRefused(f"the stored edit changes {record.name}, which the models do not have in this form")
-            self._home.buffers[place][:] = self._run.blobs.open(record.digest, max_bytes=record.nbytes)
+            set_bytes(self._home.tensors[place], self._run.blobs.open(record.digest, max_bytes=record.nbytes))
         self._home.note()

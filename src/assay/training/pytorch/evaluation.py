@@ -23,7 +23,7 @@ from assay.protocol.encoding import float_to_bits
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.plan import Metric
 from assay.training.packed import PackedData
-from assay.training.pytorch import functional, layout
+from assay.training.pytorch import device_rules, devices, functional, layout
 from assay.training.pytorch.capture import make_constant_record, refuse_unlisted, roll_batch
 from assay.training.pytorch.compare_tapes import collect_constants, compare_calls
 from assay.training.pytorch.interpreter import interpret
@@ -86,11 +86,12 @@ def capture_inference(
     recordings = [_record(net, entries, fields, metrics) for fields in (batch, roll_batch(batch))]
     (tape, calls, inputs, outputs), (other_tape, other_calls, other_inputs, _) = recordings
     compare_calls(calls, other_calls, inputs, other_inputs)
+    device_rules.verify_devices(tape, calls, devices.get_device())
     constants = collect_constants(tape, calls, other_tape, other_calls, {geometry[0] for geometry in inputs})
     graph = functional.build_graph(
         calls,
         [*inputs, *(geometry for geometry, _ in constants)],
-        [*(entry.tensor for entry in entries), *batch, *(value for _, value in constants)],
+        devices.place([*(entry.tensor for entry in entries), *batch, *(value for _, value in constants)]),
         [*(get_geometry(entry.tensor) for entry in entries), *outputs],
     )
     program = lower_graph(
@@ -168,9 +169,9 @@ def compute_metrics(
     values: list[list[np.ndarray]] = [[] for _ in metrics]
     done = 0
     for counted, fields in iterate_batches(packed, batch_size):
-        _, results = interpret(program, state, fields, [], (0, 0))
+        _, results = interpret(program, state, devices.place(fields), [], (0, 0))
         for column, result in zip(values, results, strict=True):
-            column.append(result.reshape(batch_size, -1)[:counted].flatten().numpy())
+            column.append(result.reshape(batch_size, -1)[:counted].flatten().cpu().numpy())
         done += counted
         if progress is not None:
             progress(done, packed.size)

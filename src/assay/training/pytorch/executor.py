@@ -18,22 +18,22 @@ import torch
 from assay.errors import UsageError
 from assay.protocol.encoding import bits_to_float
 from assay.protocol.evidence import program as ir
-from assay.training.pytorch import draws
+from assay.training.pytorch import devices, draws
 from assay.training.pytorch.bindings import (
     add_number,
     add_number_inplace,
     get_callable,
     get_inplace_method,
     get_list_function,
+    get_plain_callable,
 )
 from assay.training.pytorch.interpreter import (
     MEMORY_FORMATS,
-    check_types,
-    decode_argument,
     get_operator,
-    iterate_results,
     make_constant,
     make_observing,
+    run_node,
+    takes_device,
 )
 from assay.training.pytorch.lower import DTYPES
 from assay.training.pytorch.schedule import Memory, compute_schedule, get_first_outputs, iterate_values
@@ -63,10 +63,7 @@ def measure_strides(
     row = [0.5] * program.scalars
     with torch.inference_mode(), draws.use_key((0, 0)):
         for index, node in enumerate(program.nodes):
-            arguments = [decode_argument(argument, values, row) for argument in node.arguments]
-            keywords = {keyword.name: decode_argument(keyword.value, values, row) for keyword in node.keywords}
-            outputs = iterate_results(get_operator(node.operator)(*arguments, **keywords))
-            check_types(node, outputs)
+            outputs = run_node(node, values, row, devices.get_device())
             values.extend(outputs)
             strides.extend(output.stride() if isinstance(output, torch.Tensor) else None for output in outputs)
             for number in iterate_values(node):
@@ -86,12 +83,17 @@ class _Source:
         observer: Observer | None = None,
     ) -> None:
         self.program = program
+        self.device = devices.get_device()
+        is_plain = self.device == devices.CPU  # lists and turned memory are known to keep the bits on the CPU alone
+        self.find_callable = get_callable if is_plain else get_plain_callable
         self.watched = frozenset(observer.choose(program)) if observer is not None else frozenset()
         self.observe = make_observing(observer) if observer is not None else None
         self.strides = strides
         self.types = ir.get_values(program)
         self.first = get_first_outputs(program)
-        self.schedule = compute_schedule(program)
+        self.schedule: list[tuple[int, ...]] = [(index,) for index in range(len(program.nodes))]
+        if is_plain:
+            self.schedule = compute_schedule(program)
         self.memory = Memory(program, self.schedule)
         self.names: dict[int, str] = {}
         self.lives_in: dict[int, int] = {}  # value -> value that owned its memory first
@@ -166,7 +168,7 @@ class _Source:
             self.lines.append(f"{function}({self._arguments(node)})")
             self._alias(number, target)
             return
-        function = self._bind_function(node.operator, _DRAWS.get(node.operator) or get_callable(node.operator))
+        function = self._bind_function(node.operator, _DRAWS.get(node.operator) or self.find_callable(node.operator))
         names = []
         for offset in range(len(node.outputs)):
             self.names[number + offset] = f"v{number + offset}"
@@ -263,6 +265,9 @@ class _Source:
     def _arguments(self, node: ir.Node) -> str:
         parts = [self._argument(argument) for argument in node.arguments]
         parts += [f"{keyword.name}={self._argument(keyword.value)}" for keyword in node.keywords]
+        if self.device != devices.CPU and takes_device(node.operator):
+            self.globals["device"] = self.device
+            parts.append("device=device")
         return ", ".join(parts)
 
     def _argument(self, argument: ir.Argument) -> str:

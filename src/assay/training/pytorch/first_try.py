@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from assay.errors import CaptureRefused
-from assay.training.pytorch import layout
+from assay.training.pytorch import devices, layout
 from assay.training.pytorch.executed_code import note_code
 from assay.training.pytorch.snapshot import Snapshot
 
@@ -100,7 +100,7 @@ def _digest(
 
 
 def _digest_tensor(tensor: torch.Tensor) -> bytes:
-    memory = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
+    memory = devices.fetch(tensor.detach().contiguous()).reshape(-1).view(torch.uint8).numpy()
     return blake2b(memory.tobytes(), digest_size=32, person=str(tensor.dtype)[-16:].encode()).digest()
 
 

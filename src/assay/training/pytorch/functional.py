@@ -12,6 +12,7 @@ import torch
 from torch import fx
 
 from assay.errors import CaptureRefused
+from assay.training.pytorch import devices, draws
 from assay.training.pytorch.graph_tracer import trace
 from assay.training.pytorch.tape import Call, Geometry, Tape, TensorRef, map_structure
 
@@ -86,12 +87,19 @@ def resolve_operator(call: Call) -> torch._ops.OpOverload:
 
 
 class _Replay:
-    """Runs the calls of a tape on given tensors."""
+    """Runs the calls of a tape on given tensors, all on one device whatever the tape says."""
 
-    def __init__(self, calls: Sequence[Call], inputs: Sequence[Geometry], outputs: Sequence[Geometry]) -> None:
+    def __init__(
+        self,
+        calls: Sequence[Call],
+        inputs: Sequence[Geometry],
+        outputs: Sequence[Geometry],
+        device: torch.device,
+    ) -> None:
         self.calls = calls
         self.inputs = inputs
         self.outputs = outputs
+        self.device = device
 
     def __call__(self, *tensors: torch.Tensor) -> list[torch.Tensor]:
         values: dict[Geometry, torch.Tensor] = dict(zip(self.inputs, tensors, strict=True))
@@ -126,6 +134,8 @@ class _Replay:
             if operator is _WHOLE:
                 arguments = _complete(call.operator, arguments)
             keywords = {name: map_structure(value, resolve) for name, value in call.kwargs.items()}
+            if isinstance(keywords.get("device"), torch.device) and keywords["device"].type != "meta":
+                keywords["device"] = self.device
             bind(call.outputs, operator(*arguments, **keywords))
         return [find(geometry) for geometry in self.outputs]
 
@@ -141,6 +151,8 @@ def build_graph(
     inputs: Sequence[Geometry],
     tensors: Sequence[torch.Tensor],
     outputs: Sequence[Geometry],
+    *,
+    device: torch.device | None = None,
 ) -> fx.Graph:
     """Return the functional graph of `calls` from `inputs` to `outputs`.
 
@@ -149,6 +161,8 @@ def build_graph(
         inputs: geometry of each input.
         tensors: for each input a tensor of the same type and values; they are not changed.
         outputs: geometry of each output.
+        device: of all tensors; None: where programs are computed.
     """
-    with torch.no_grad():
-        return trace(_Replay(calls, inputs, outputs), [tensor.detach().clone() for tensor in tensors])
+    device = devices.get_device() if device is None else device
+    with torch.no_grad(), draws.use_key((0, 0), device):
+        return trace(_Replay(calls, inputs, outputs, device), [tensor.detach().clone() for tensor in tensors])

@@ -73,15 +73,23 @@ def _begin_momentum(
     return parameter, momentum_buffer
 
 
-def _make_step(step: float) -> torch.Tensor:
-    return torch.tensor(step, dtype=torch.float32)  # as torch's fused forms keep it, whatever the parameter's type
+def _make_step(step: float, parameter: torch.Tensor) -> torch.Tensor:
+    """Return a counter as torch's fused forms keep it, whatever the parameter's type: beside the parameter."""
+    return torch.full((), step, dtype=torch.float32, device=parameter.device)
 
 
 def _update_by_adam(operator: Any) -> Callable[..., tuple[torch.Tensor, ...]]:
     def update(*tensors: torch.Tensor, step: float, **numbers: Any) -> tuple[torch.Tensor, ...]:
         parameter, gradient, mean, square, *maximum = _copy(tensors)
         operator(
-            [parameter], [gradient], [mean], [square], maximum, [_make_step(step)], amsgrad=bool(maximum), **numbers
+            [parameter],
+            [gradient],
+            [mean],
+            [square],
+            maximum,
+            [_make_step(step, parameter)],
+            amsgrad=bool(maximum),
+            **numbers,
         )
         return (parameter, mean, square, *maximum)
 
@@ -92,7 +100,7 @@ def _update_by_adagrad(
     parameter: torch.Tensor, gradient: torch.Tensor, state_sum: torch.Tensor, *, step: float, **numbers: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
     parameter, gradient, state_sum = _copy((parameter, gradient, state_sum))
-    aten._fused_adagrad_.default([parameter], [gradient], [state_sum], [_make_step(step)], **numbers)
+    aten._fused_adagrad_.default([parameter], [gradient], [state_sum], [_make_step(step, parameter)], **numbers)
     return parameter, state_sum
 
 

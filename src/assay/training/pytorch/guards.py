@@ -27,6 +27,8 @@ from torch.optim import optimizer as _optimizer
 
 from assay.protocol.evidence.program import MAX_CONSTANT_BYTES
 from assay.training.pytorch import code_reading
+from assay.training.pytorch.device_profile import get_flags
+from assay.training.pytorch.devices import CPU, fetch, get_device
 from assay.training.pytorch.reachable import Walk
 from assay.training.pytorch.reached import Reachable
 from assay.training.pytorch.scopes import MISSING, describe_changes, is_same_value, show
@@ -41,12 +43,12 @@ _get_version = attrgetter("_version")
 
 def _is_small(tensor: torch.Tensor) -> bool:
     """True if a tensor may be a constant of a program, so that its bytes are compared: `.data` leaves no version."""
-    is_plain = tensor.device.type == "cpu" and tensor.layout == torch.strided
+    is_plain = tensor.device.type != "meta" and tensor.layout == torch.strided
     return is_plain and tensor.numel() * tensor.element_size() <= MAX_CONSTANT_BYTES
 
 
 def _get_bytes(tensor: torch.Tensor) -> bytes:
-    return bytes(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return bytes(fetch(tensor.detach().contiguous()).reshape(-1).view(torch.uint8).numpy())
 
 
 MODES: tuple[tuple[str, Callable[[], Any]], ...] = (
@@ -69,7 +71,13 @@ MODES: tuple[tuple[str, Callable[[], Any]], ...] = (
 )
 """Name and reader of each global mode."""
 
-_MODE_READERS = [reader for _, reader in MODES]
+DEVICE_MODES: tuple[tuple[str, Callable[[], Any]], ...] = (
+    ("autocast on the device", lambda: torch.is_autocast_enabled(get_device().type)),
+    ("autocast dtype on the device", lambda: torch.get_autocast_dtype(get_device().type)),
+    ("deterministic algorithms, warnings alone", torch.is_deterministic_algorithms_warn_only_enabled),
+    ("flags of the device's libraries", lambda: str(get_flags())),
+)
+"""What is watched besides where programs are not computed on the CPU."""
 
 
 class Guards:
@@ -89,6 +97,8 @@ class Guards:
         self._parameters = [parameter for _, parameter in found.parameters]
         self._tensors = [tensor for _, tensor in found.tensors]
         self._small = [tensor for tensor in self._tensors if _is_small(tensor)]
+        self._watched = MODES if get_device() == CPU else (*MODES, *DEVICE_MODES)
+        self._mode_readers = [reader for _, reader in self._watched]
         self.refresh()
 
     def refresh(self) -> None:
@@ -100,7 +110,7 @@ class Guards:
         self._versions = list(map(_get_version, self._tensors))
         self._bytes = list(map(_get_bytes, self._small))
         self._arrays = [array.tobytes() for _, array in self.found.arrays]
-        self.modes = list(map(call, _MODE_READERS))
+        self.modes = list(map(call, self._mode_readers))
 
     def _read(self) -> list[Any]:
         return list(chain.from_iterable(map(call, self._readers)))
@@ -119,7 +129,7 @@ class Guards:
             self._expected = values  # equal objects: the next call is fast again
         return (
             not any(self._empty)
-            and list(map(call, _MODE_READERS)) == self.modes
+            and list(map(call, self._mode_readers)) == self.modes
             and list(map(_get_flags, self._parameters)) == self._flags
             and list(map(_get_version, self._tensors)) == self._versions
             and list(map(_get_bytes, self._small)) == self._bytes
@@ -134,8 +144,9 @@ class Guards:
             if container:
                 first = ", ".join(map(str, list(container)[:5]))
                 lines.append(f"{label.replace('{}', '...')}: was empty, has {len(container)} elements ({first})")
-        modes = [(name, reader()) for name, reader in MODES]
-        lines += describe_changes("{}", [(name, old) for (name, _), old in zip(MODES, self.modes, strict=True)], modes)
+        modes = [(name, reader()) for name, reader in self._watched]
+        before = [(name, old) for (name, _), old in zip(self._watched, self.modes, strict=True)]
+        lines += describe_changes("{}", before, modes)
         for (label, parameter), flags in zip(self.found.parameters, self._flags, strict=True):
             for what, old, new in zip(("requires_grad", "hooks", "hooks"), flags, _get_flags(parameter), strict=True):
                 if old is not new and old != new:

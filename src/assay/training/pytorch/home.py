@@ -17,7 +17,7 @@ from torch import nn
 
 from assay.errors import CaptureRefused, UsageError
 from assay.protocol.evidence.model_state import BUFFER, PARAM, SLOT, TRANSIENT, AliasTable, TensorRecord
-from assay.training.pytorch import layout
+from assay.training.pytorch import devices, layout
 from assay.training.pytorch.lower import DTYPES, get_type
 from assay.training.state import StateHasher, StateRoots, TensorLayout
 
@@ -35,8 +35,17 @@ class NotFinite(UsageError):
 
 
 def get_bytes(tensor: torch.Tensor) -> np.ndarray:
-    """Return the memory of a contiguous tensor as a flat array of bytes, without a copy."""
-    return tensor.detach().reshape(-1).view(torch.uint8).numpy()
+    """Return the memory of a contiguous tensor as a flat array of bytes: on the CPU without a copy, else a copy."""
+    return devices.fetch(tensor.detach()).reshape(-1).view(torch.uint8).numpy()
+
+
+def set_bytes(tensor: torch.Tensor, data: bytes | bytearray | memoryview) -> None:
+    """Write raw bytes into a contiguous tensor, on any device."""
+    if tensor.is_cpu:
+        get_bytes(tensor).data[:] = data
+        return
+    raw = torch.frombuffer(bytearray(data) or bytearray(1), dtype=torch.uint8)[: len(data)]
+    tensor.detach().copy_(raw.view(tensor.dtype).reshape(tensor.shape))
 
 
 def make_own(tensor: torch.Tensor) -> None:
@@ -73,6 +82,9 @@ class StateHome:
 
     Args:
         models, optimizers: whose tensors are the state. Tensors that share memory with others get memory of their own.
+
+    Attributes:
+        device: on which they lie.
     """
 
     def __init__(self, models: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> None:
@@ -80,6 +92,7 @@ class StateHome:
         self.optimizers = optimizers
         self.entries: list[layout.Entry] = []
         self.aliases = AliasTable(())
+        self.device = devices.CPU
         self.refresh()
 
     def refresh(self) -> None:
@@ -89,7 +102,8 @@ class StateHome:
         for entry in self.entries:
             make_own(entry.tensor)
         self.tensors = [entry.tensor for entry in self.entries]
-        self.buffers = [get_bytes(tensor).data for tensor in self.tensors]
+        self.device = devices.find_device((entry.name, entry.tensor) for entry in self.entries)
+        self._memory = [get_bytes(tensor).data for tensor in self.tensors] if self.device == devices.CPU else None
         self.layout = [TensorLayout(e.namespace, e.name, t.dtype, t.shape) for e, t in self._types()]
         self.hasher = StateHasher(self.layout, self.aliases)
         self.signature = tuple((e.namespace, e.name, t) for e, t in self._types())
@@ -175,6 +189,11 @@ class StateHome:
 
     # -- bytes --------------------------------------------------------------------------------------------------------
 
+    @property
+    def buffers(self) -> list[memoryview]:
+        """The bytes of all tensors: on the CPU their memory itself, else a copy that is made at each call."""
+        return self._memory if self._memory is not None else [get_bytes(tensor).data for tensor in self.tensors]
+
     def compute_roots(self) -> StateRoots:
         """Hash every tensor."""
         return self.hasher.compute(self.buffers)
@@ -216,7 +235,7 @@ class StateHome:
         with torch.no_grad():
             for (namespace, name), (record, data) in stored.items():
                 value = torch.frombuffer(bytearray(data) or bytearray(1), dtype=torch.uint8)[: record.nbytes]
-                value = value.clone().view(DTYPES[record.dtype]).reshape(record.shape)
+                value = value.clone().view(DTYPES[record.dtype]).reshape(record.shape).to(self.device)
                 if namespace == SLOT:
                     index, rest = name.split("/", 1)
                     owner, slot = rest.rsplit("/", 1)

@@ -11,7 +11,7 @@ from torch import nn
 from assay.errors import CaptureRefused, UsageError
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.randomness import INIT, derive_key
-from assay.training.pytorch import functional, layout
+from assay.training.pytorch import devices, functional, layout
 from assay.training.pytorch.capture import make_constant_record
 from assay.training.pytorch.home import get_bytes
 from assay.training.pytorch.interpreter import interpret
@@ -70,12 +70,14 @@ class InitialiserTape:
             if geometry not in known:
                 raise CaptureRefused(
                     f"{entry.name} was not made inside `with run.init():`",
-                    next_step="construct every model inside the block, or leave it out: then the start is declared",
+                    next_step="construct every model inside the block, and move it there with .to(device), or leave "
+                    "the block out: then the start is declared",
                 )
         entries += slots
         geometries += [get_geometry(tensor) for tensor in filled]
+        values = devices.place([value for _, value in foreign], devices.CPU)
         graph = functional.build_graph(
-            calls, [geometry for geometry, _ in foreign], [value for _, value in foreign], geometries
+            calls, [geometry for geometry, _ in foreign], values, geometries, device=devices.CPU
         )
         program = lower_graph(
             graph,
@@ -105,13 +107,15 @@ class InitialiserTape:
             tensor = made.get(entry.key)
             if tensor is None or get_bytes(tensor).tobytes() != get_bytes(entry.tensor.contiguous()).tobytes():
                 raise StartNotReproduced(
-                    f"{entry.name} is not what the recorded constructors make: it was changed after `with run.init():`",
-                    next_step="make the change inside the block, or leave the block out: the start is then declared",
+                    f"{entry.name} is not what the recorded constructors make: it was changed after `with run.init():`"
+                    + ("" if entry.tensor.is_cpu else ", or computed on a device that gives other bits than the CPU"),
+                    next_step="make the change inside the block, models on the CPU before .to(device), or leave the "
+                    "block out: the start is then declared",
                 )
 
 
 def run_initialiser(program: ir.Program, key: tuple[int, int]) -> dict[tuple[int, str], torch.Tensor]:
-    """Return the tensors that an initialiser makes, by namespace and name."""
-    changed, _ = interpret(program, [], [], [], key)
+    """Return the tensors that an initialiser makes, by namespace and name; it is computed on the CPU (PLN-18)."""
+    changed, _ = interpret(program, [], [], [], key, device=devices.CPU)
     keys = [(output.namespace, output.name) for output in program.state_outputs]
     return dict(zip(keys, changed, strict=True))

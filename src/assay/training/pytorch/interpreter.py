@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from assay.errors import UsageError
 from assay.protocol.encoding import bits_to_float
 from assay.protocol.evidence import program as ir
 from assay.protocol.evidence.operators import OPERATORS
-from assay.training.pytorch import adafactor, draws, fused  # noqa: F401 - they define operators
+from assay.training.pytorch import adafactor, devices, draws, fused  # noqa: F401 - they define operators
 from assay.training.pytorch.home import get_bytes
 from assay.training.pytorch.lower import DTYPES, get_type
 from assay.training.work_digest import Observer
@@ -50,10 +51,44 @@ def get_operator(name: str) -> torch._ops.OpOverload:
     return getattr(getattr(getattr(torch.ops, namespace), packet), overload)  # type: ignore[no-any-return]
 
 
-def make_constant(constant: ir.Constant) -> torch.Tensor:
-    """Return a constant of a program as a tensor of its own memory."""
+@cache
+def takes_device(name: str) -> bool:
+    """True for an operator that is told where its result goes: programs leave that out, and the run's device stands."""
+    return any(argument.name == "device" for argument in get_operator(name)._schema.arguments)
+
+
+def make_constant(constant: ir.Constant, device: torch.device | None = None) -> torch.Tensor:
+    """Return a constant of a program as a tensor of its own memory.
+
+    Args:
+        constant: type and bytes.
+        device: of the tensor; None: where programs are computed.
+    """
     raw = torch.frombuffer(bytearray(constant.data), dtype=torch.uint8) if constant.data else torch.empty(0).byte()
-    return raw.view(DTYPES[constant.type.dtype]).reshape(constant.type.shape).clone()
+    value = raw.view(DTYPES[constant.type.dtype]).reshape(constant.type.shape).clone()
+    return value.to(devices.get_device() if device is None else device)
+
+
+def run_node(node: ir.Node, values: Sequence[Any], row: Sequence[float], device: torch.device) -> list[Any]:
+    """Return the outputs of one node, computed on a device and of the types that the program states.
+
+    Args:
+        node: of the program.
+        values: every value before it.
+        row: the scalars.
+        device: on which the values lie.
+
+    Raises:
+        OperatorNotAllowed, TypeMismatch: the program is not what it claims to be.
+    """
+    operator = get_operator(node.operator)
+    arguments = [decode_argument(argument, values, row) for argument in node.arguments]
+    keywords = {keyword.name: decode_argument(keyword.value, values, row) for keyword in node.keywords}
+    if device is not devices.CPU and takes_device(node.operator):
+        keywords["device"] = device
+    outputs = iterate_results(operator(*arguments, **keywords))
+    check_types(node, outputs)
+    return outputs
 
 
 def decode_argument(argument: ir.Argument, values: Sequence[Any], row: Sequence[float]) -> Any:
@@ -89,6 +124,8 @@ def interpret(
     row: Sequence[float],
     key: tuple[int, int],
     observer: Observer | None = None,
+    *,
+    device: torch.device | None = None,
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Run a program; inputs are not changed.
 
@@ -99,6 +136,7 @@ def interpret(
         row: the scalars as Python floats, length `program.scalars`.
         key: Philox key of the step.
         observer: sees values while they are computed.
+        device: on which the inputs lie and everything is computed; None: where programs are computed.
 
     Returns:
         The new tensors in the order of `program.state_outputs`, and the results.
@@ -107,15 +145,11 @@ def interpret(
         OperatorNotAllowed, TypeMismatch: the program is not what it claims to be.
     """
     check_inputs(program, state, batch)
-    values: list[Any] = [*state, *batch, *(make_constant(constant) for constant in program.constants)]
-    with torch.inference_mode(), draws.use_key(key):
+    device = devices.get_device() if device is None else device
+    values: list[Any] = [*state, *batch, *(make_constant(constant, device) for constant in program.constants)]
+    with torch.inference_mode(), draws.use_key(key, device):
         for node in program.nodes:
-            operator = get_operator(node.operator)
-            arguments = [decode_argument(argument, values, row) for argument in node.arguments]
-            keywords = {keyword.name: decode_argument(keyword.value, values, row) for keyword in node.keywords}
-            outputs = iterate_results(operator(*arguments, **keywords))
-            check_types(node, outputs)
-            values.extend(outputs)
+            values.extend(run_node(node, values, row, device))
         for number in observer.choose(program) if observer is not None else ():
             make_observing(observer)(number, values[number])
         changed = [values[output.value].contiguous() for output in program.state_outputs]

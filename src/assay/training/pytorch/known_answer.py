@@ -15,6 +15,7 @@ from assay.protocol import tags
 from assay.protocol.evidence import program as ir
 from assay.protocol.hashing import ZERO, compute_bulk_digest, compute_digest
 from assay.training import randomness
+from assay.training.pytorch import devices
 from assay.training.pytorch.home import get_bytes
 from assay.training.pytorch.interpreter import interpret
 from assay.training.pytorch.lower import DTYPES
@@ -45,14 +46,15 @@ def compute_known_answer(program: ir.Program) -> bytes:
 
 
 def _compute_outputs(program: ir.Program, key: tuple[int, int], scale: float) -> list[torch.Tensor]:
-    state = [_make_input(entry.type, key, index, scale) for index, entry in enumerate(program.state)]
-    batch = [_make_input(entry, key, len(state) + index, scale) for index, entry in enumerate(program.batch)]
+    kinds = [*(entry.type for entry in program.state), *program.batch]
+    inputs = devices.place([_make_input(kind, key, index, scale) for index, kind in enumerate(kinds)])
+    state, batch = inputs[: len(program.state)], inputs[len(program.state) :]
     try:
         changed, results = interpret(program, state, batch, [0.015625] * program.scalars, key)
     except (AssayError, MemoryError):
         raise
     except (RuntimeError, IndexError, ValueError) as error:
-        if "allocate memory" in str(error):
+        if "allocate memory" in str(error) or "out of memory" in str(error):  # the second on CUDA
             raise
         raise _Refused from error
     return [tensor.contiguous() for tensor in [*changed, *results]]

@@ -24,7 +24,7 @@ from assay.training.checkpoint_writer import CheckpointWriter
 from assay.training.evaluations import EvaluationList
 from assay.training.events import make_note
 from assay.training.lines import store_lines
-from assay.training.pytorch import opening
+from assay.training.pytorch import devices, opening
 from assay.training.pytorch.edits import Edits
 from assay.training.pytorch.home import StateHome, verify_results
 from assay.training.pytorch.known_answer import compute_known_answer
@@ -144,7 +144,7 @@ class LiveRun:
                 next_step="call the step inside `for batch in loader:`",
             )
         fresh = step - self._first <= _FRESH
-        fed.verify_untouched(leaves, whole=fresh or secrets.randbelow(_REHASH_ONE_IN) == 0)
+        batch = fed.verify_untouched(leaves, whole=fresh or secrets.randbelow(_REHASH_ONE_IN) == 0)
         self.verify_state()
         self._write_due()
         self._metrics.note(step - 1)
@@ -152,7 +152,7 @@ class LiveRun:
         self._interrupted = step
         try:
             outcome = self.runners[place].run(
-                step, fed.tensors, lambda tensors: pytree.tree_unflatten(fed.expand(tensors), spec)
+                step, batch, lambda tensors: pytree.tree_unflatten(fed.expand(tensors), spec)
             )
         except (CaptureRefused, GraphDiffers):
             self._interrupted = 0  # models and optimizers are as they were
@@ -191,7 +191,7 @@ class LiveRun:
             answer = compute_known_answer(outcome.program)
             index = recorder.add_program(outcome.program, first_step=step, known_answer=answer)
             store_lines(self._run, recorder.program_ids[index], outcome.lines)
-        arrays = [result.contiguous().numpy() for result in outcome.results]
+        arrays = [devices.fetch(result.contiguous()).numpy() for result in outcome.results]
         loss_root, digests = compute_losses(arrays)
         is_due, is_checkpoint = recorder.is_root_due(step), step % recorder.plan.interval_length == 0
         is_epoch_end = step % len(self._loader) == 0  # the user looks at the net here

@@ -14,6 +14,7 @@ from assay.errors import UsageError
 from assay.training.batches import compute_content
 from assay.training.datasets import CommittedData
 from assay.training.feed import Batch, Feed
+from assay.training.pytorch.home import get_bytes
 from assay.training.samples import rebuild_structure
 
 
@@ -65,23 +66,26 @@ class FedBatch:
             return list(tensors)
         return [leaf for part in zip(*(tensor.split(self._part) for tensor in tensors), strict=True) for leaf in part]
 
-    def verify_untouched(self, leaves: Sequence[Any], *, whole: bool) -> None:
-        """Check that the step is given this batch, as it was committed.
+    def verify_untouched(self, leaves: Sequence[Any], *, whole: bool) -> Sequence[torch.Tensor]:
+        """Check that the step is given this batch, as it was committed, in the processor's memory or moved to a device.
 
         Args:
             leaves: what the step is given, flat.
             whole: whether the bytes are hashed again: a change through `.numpy()` leaves no other trace.
 
+        Returns:
+            The committed fields, each on the device on which the step is given it.
+
         Raises:
             BatchChanged: other tensors, or other values.
         """
         same = len(leaves) == len(self._leaves) and all(map(is_, leaves, self._leaves))
-        if not same:
+        if not same and not self._are_moved(leaves):
             raise BatchChanged(
                 "the step was not given the batch that run.loader yielded last",
                 expected="all tensors of the batch, in their order, and nothing else",
-                next_step="pass the batch as it comes from the loader; move changes to it into the step; a number that "
-                "the loop changes goes into an attribute or a variable that the step reads",
+                next_step="pass the batch as it comes from the loader, or moved by .to(device); move changes to it "
+                "into the step; a number that the loop changes goes into an attribute or variable that the step reads",
             )
         is_changed = any(tensor._version or tensor.requires_grad for tensor in (*self.tensors, *self._leaves))
         if is_changed or (whole and compute_content(self.batch.arrays) != self.batch.content):
@@ -90,6 +94,32 @@ class FedBatch:
                 expected="the samples that were committed to",
                 next_step="move the change into the step (augmentation, noise, requires_grad_), where it is recorded",
             )
+        if same:
+            return self.tensors
+        return [tensor.to(leaf.device) for tensor, leaf in zip(self.tensors, leaves, strict=False)]
+
+    def _are_moved(self, leaves: Sequence[Any]) -> bool:
+        """True if what the step is given are copies of this batch on another device than the CPU, bit for bit.
+
+        A field lies on one device in all microbatches. It is compared at every step: nothing else would show a change
+        on the device.
+        """
+        if len(leaves) != len(self._leaves):
+            return False
+        fields = len(self.tensors)
+        return all(
+            (leaf is own or _is_copy(leaf, own)) and leaf.device == leaves[place % fields].device
+            for place, (leaf, own) in enumerate(zip(leaves, self._leaves, strict=True))
+        )
+
+
+def _is_copy(leaf: Any, own: torch.Tensor) -> bool:
+    """True for a tensor on another device that has the type and the bytes of `own`."""
+    if not isinstance(leaf, torch.Tensor) or leaf.is_cpu or leaf.requires_grad:
+        return False
+    if leaf.dtype != own.dtype or leaf.shape != own.shape:
+        return False
+    return get_bytes(leaf.contiguous()).tobytes() == get_bytes(own.contiguous()).tobytes()
 
 
 class Loader:

@@ -18,6 +18,7 @@ from assay.protocol.evidence.plan import Evaluation
 from assay.training.data_store import store_data
 from assay.training.datasets import MapDataset, commit_dataset
 from assay.training.evaluations import EvaluationList
+from assay.training.pytorch import devices
 from assay.training.pytorch.evaluation import capture_inference, compute_metrics, get_measures
 from assay.training.pytorch.home import StateHome
 from assay.training.pytorch.known_answer import compute_known_answer
@@ -63,7 +64,8 @@ def measure(
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
-        batch = [torch.from_numpy(a) for a in data.packed.gather(np.arange(batch_size, dtype=np.int64))]
+        fields = data.packed.gather(np.arange(batch_size, dtype=np.int64))
+        batch = devices.place([torch.from_numpy(field) for field in fields])
         program = capture_inference(net, home.models, batch, names)
     finally:
         for module, mode in modes:

@@ -20,10 +20,10 @@ from assay.protocol.evidence.observed import ObservedEnd, ObservedPlan
 from assay.protocol.evidence.plan import compute_profile_id
 from assay.storage.run_directory import RunDirectory
 from assay.training.observed import ObservedRecorder
-from assay.training.pytorch import layout
+from assay.training.pytorch import devices, layout
 from assay.training.pytorch.home import get_bytes
 from assay.training.pytorch.lower import get_type
-from assay.training.pytorch.profile import build_profile
+from assay.training.pytorch.profile import describe_profile
 from assay.training.state import StateHasher, StateRoots, TensorLayout
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class Observer:
     ) -> None:
         self._models = models
         self._optimizers = optimizers
-        profile = build_profile(threads=torch.get_num_threads(), mkldnn=bool(torch.backends.mkldnn.enabled))
+        entries, _ = layout.list_model_tensors(models)
+        profile = describe_profile(entries[0].tensor.device if entries else devices.CPU)
         plan = ObservedPlan(0, every, self._compute_roots().state_root, compute_profile_id(profile))
         self.recorder = ObservedRecorder(run, plan, profile)
         self._hook: Any = optimizers[-1].register_step_post_hook(self._see)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
+import torch
 from torch import nn
 
 from assay.errors import UsageError
@@ -23,6 +24,7 @@ from assay.protocol.evidence.plan import (
     compute_profile_id,
 )
 from assay.storage.run_directory import RunDirectory
+from assay.training.pytorch import device_profile, devices, layout
 from assay.training.pytorch.home import StateHome
 from assay.training.pytorch.parent import Parent
 from assay.training.pytorch.profile import apply_profile, build_profile, get_differences
@@ -49,21 +51,36 @@ def choose_mkldnn(models: Sequence[nn.Module], *, wanted: bool | None) -> bool:
     return not any(isinstance(module, nn.RNNBase) for model in models for module in model.modules())
 
 
-def open_profile(run: RunDirectory, *, threads: int, mkldnn: bool) -> Profile:
+def find_device(models: Sequence[nn.Module]) -> torch.device:
+    """Return the device of the models, on which the run's programs are computed.
+
+    Raises:
+        DeviceRefused: several devices, a kind whose settings are not known, or a process that cannot be repeatable.
+    """
+    entries, _ = layout.list_model_tensors(models)
+    device = devices.find_device((entry.name, entry.tensor) for entry in entries)
+    if device != devices.CPU:
+        device_profile.get_kind(device).verify()
+    return device
+
+
+def open_profile(run: RunDirectory, *, threads: int, mkldnn: bool, device: torch.device = devices.CPU) -> Profile:
     """Put the process under the profile of the run, which is stored the first time.
 
     Raises:
         UsageError: a resumed run needs settings that this process does not have.
     """
-    profile = build_profile(threads=threads, mkldnn=mkldnn)
+    profile = build_profile(threads=threads, mkldnn=mkldnn, device=device)
     if run.has_object("profile.bin"):
         stored = decode(run.read_object("profile.bin"), Profile)
         apply_profile(stored)
+        devices.set_device(device)
         differences = get_differences(stored)
         if differences:
             raise UsageError("this machine differs from the one that began the run", actual=differences)
         return stored
     apply_profile(profile)
+    devices.set_device(device)
     run.write_object("profile.bin", encode(profile))
     return profile
 

@@ -15,16 +15,9 @@ import torch
 from assay.protocol.evidence import program as ir
 from assay.protocol.hashing import compute_bulk_digest
 from assay.training.arrays import Array
-from assay.training.pytorch import draws
+from assay.training.pytorch import devices, draws
 from assay.training.pytorch.home import get_bytes
-from assay.training.pytorch.interpreter import (
-    check_inputs,
-    check_types,
-    decode_argument,
-    get_operator,
-    iterate_results,
-    make_constant,
-)
+from assay.training.pytorch.interpreter import check_inputs, make_constant, run_node
 from assay.training.pytorch.lower import get_type
 
 
@@ -75,16 +68,13 @@ def trace_step(
         OperatorNotAllowed, TypeMismatch: the program is not what it claims to be.
     """
     state = [tensors[entry.namespace, entry.name] for entry in program.state]
-    batch = [torch.from_numpy(array) for array in arrays]
+    batch = devices.place([torch.from_numpy(array) for array in arrays])
     check_inputs(program, state, batch)
     values: list[Any] = [*state, *batch, *(make_constant(constant) for constant in program.constants)]
     trace = StepTrace()
     with torch.inference_mode(), draws.use_key(key):
         for number, node in enumerate(program.nodes):
-            arguments = [decode_argument(argument, values, row) for argument in node.arguments]
-            keywords = {keyword.name: decode_argument(keyword.value, values, row) for keyword in node.keywords}
-            outputs = iterate_results(get_operator(node.operator)(*arguments, **keywords))
-            check_types(node, outputs)
+            outputs = run_node(node, values, row, devices.get_device())
             values.extend(outputs)
             for place, output in enumerate(outputs):
                 if not isinstance(output, torch.Tensor):

@@ -1,6 +1,7 @@
 """The pinned profile: under which settings arithmetic gives the recorded bits.
 
-A pinned profile names everything that is known to change the bits of a CPU run. Two sorts of settings:
+A pinned profile names everything that is known to change the bits of a run on the CPU; a run on another device has the
+settings of that device besides (`device_profile`). Two sorts of settings:
 
 - **Required** (any name that does not start with `about.`): they must be equal on the machine that replays. Frameworks
   and their builds (`torch.*`, `numpy.version`), the vector instructions in use (`cpu.capability`: AVX-512 and AVX2
@@ -29,6 +30,7 @@ import torch
 
 from assay.protocol.evidence.plan import Profile, Setting
 from assay.training.profile_environment import (
+    DEVICE,
     ENVIRONMENT,
     INFORMATIONAL,
     KIND,
@@ -37,6 +39,7 @@ from assay.training.profile_environment import (
     ProfileMismatch,
     read_profile,
 )
+from assay.training.pytorch import device_profile, devices
 
 _DTYPES = {str(dtype): dtype for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)}
 _PRECISIONS = ("conv", "matmul", "rnn")
@@ -69,13 +72,21 @@ def _get_processor() -> str:
     return found[1] if found else platform.machine()
 
 
-def get_settings() -> dict[str, str]:
-    """Return the settings under which this process computes now, required and informational, printable ASCII."""
+def get_settings(device: torch.device | None = None) -> dict[str, str]:
+    """Return the settings under which this process computes, required and informational, printable ASCII.
+
+    Args:
+        device: where; None: where it computes now.
+
+    Raises:
+        DeviceRefused: a kind of device whose settings are not known.
+    """
+    device = devices.get_device() if device is None else device
     settings = {
         "cpu.capability": torch.backends.cpu.get_cpu_capability(),
         "default_dtype": str(torch.get_default_dtype()),
         "deterministic": str(torch.are_deterministic_algorithms_enabled()),
-        "device": "cpu",
+        DEVICE: device.type,
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "flush_denormal": str(is_flushing_denormals()),
         "mkldnn": str(torch._C._get_mkldnn_enabled()),
@@ -94,20 +105,40 @@ def get_settings() -> dict[str, str]:
         settings[f"mkldnn.{name}_precision"] = torch._C._get_fp32_precision_getter("mkldnn", name)
     for name in VARIABLES:
         settings[ENVIRONMENT + name] = os.environ.get(name, UNSET)
+    if device != devices.CPU:
+        settings |= device_profile.get_kind(device).describe(device)
     return {name: _to_ascii(value) for name, value in settings.items()}
 
 
-def build_profile(*, threads: int = 1, mkldnn: bool = True) -> Profile:
+def build_profile(*, threads: int = 1, mkldnn: bool = True, device: torch.device = devices.CPU) -> Profile:
     """Return the profile of this process, with the given threads and flag and with subnormal numbers kept.
+
+    On another device than the CPU, what makes its libraries repeatable is set, too (`device_profile`).
 
     Call `apply_profile` on the result before computing: this function changes nothing.
 
     Args:
         threads: number of threads inside an operator, at least 1.
         mkldnn: whether oneDNN may be used; recurrent layers can only be recorded without it.
+        device: on which programs are computed.
+
+    Raises:
+        DeviceRefused: a kind of device whose settings are not known.
     """
-    settings = get_settings()
+    settings = get_settings(device)
     settings |= {"threads": str(threads), "mkldnn": str(mkldnn), "flush_denormal": "False"}
+    if device != devices.CPU:
+        settings |= device_profile.get_kind(device).fixed
+    return Profile(0, KIND, tuple(Setting(name, settings[name]) for name in sorted(settings)))
+
+
+def describe_profile(device: torch.device) -> Profile:
+    """Return the profile of a loop that nobody puts under one: what holds now, and the kind of device that it is on.
+
+    Of a kind of device whose settings are not known, the kind alone is named.
+    """
+    known = device == devices.CPU or device.type in device_profile.KINDS
+    settings = get_settings(device if known else devices.CPU) | {DEVICE: device.type}
     return Profile(0, KIND, tuple(Setting(name, settings[name]) for name in sorted(settings)))
 
 
@@ -125,13 +156,15 @@ def get_differences(profile: Profile) -> list[tuple[str, str, str]]:
 
 
 def apply_profile(profile: Profile) -> None:
-    """Put this process under a profile: threads, flags, default dtype; then check every required setting.
+    """Put this process under a profile: device, threads, flags, default dtype; then check every required setting.
 
     Raises:
         ProfileMismatch: settings that this process cannot have, each named; nothing is changed back.
         MalformedEvidence: a profile that is not in its one form.
     """
-    _apply_settings(read_profile(profile))
+    settings = read_profile(profile)
+    _apply_device(settings)
+    _apply_settings(settings)
     differences = get_differences(profile)
     if differences:
         raise ProfileMismatch(
@@ -140,6 +173,21 @@ def apply_profile(profile: Profile) -> None:
             actual="; ".join(f"{name}={found}" for name, _, found in differences),
             next_step="use a machine with these settings, or start the process with `environment_for(profile)`",
         )
+
+
+def _apply_device(settings: Mapping[str, str]) -> None:
+    """Compute on the profile's kind of device from now on (PLN-18)."""
+    wanted = settings.get(DEVICE, devices.CPU.type)
+    device = devices.find_present(wanted)
+    if device is None or (device != devices.CPU and device.type not in device_profile.KINDS):
+        named = settings.get("device.name")
+        raise ProfileMismatch(
+            f"this machine has no {wanted} device that PyTorch can use, so it cannot judge this profile",
+            expected=f"{DEVICE}={wanted}" + (f" ({named})" if named else ""),
+            actual=f"{DEVICE}={devices.CPU.type}",
+            next_step="use a machine with such a device and a PyTorch build for it",
+        )
+    devices.set_device(device)
 
 
 def _apply_settings(settings: Mapping[str, str]) -> None:
@@ -163,6 +211,9 @@ def _apply_settings(settings: Mapping[str, str]) -> None:
         precision = settings.get(f"mkldnn.{name}_precision")
         if precision in ("none", "ieee", "tf32", "bf16"):
             torch._C._set_fp32_precision_setter("mkldnn", name, precision)
+    kind = device_profile.KINDS.get(settings.get(DEVICE, ""))
+    if kind is not None:
+        kind.apply(settings)
 
 
 @contextmanager
@@ -172,12 +223,17 @@ def use_profile(profile: Profile) -> Iterator[None]:
     Raises:
         ProfileMismatch: as `apply_profile`; the settings of before are restored.
     """
-    before = get_settings()
+    before, device = get_settings(), devices.get_device()
+    flags = device_profile.get_flags()
     try:
         apply_profile(profile)
         yield
     finally:
+        is_on_device = devices.get_device() != devices.CPU
+        devices.set_device(device)
         _apply_settings(before)
+        if is_on_device:
+            device_profile.apply_flags(flags)
 
 
 def tune_allocator() -> bool:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import torch
 
+from assay.errors import CaptureRefused
 from assay.training.pytorch.forbidden import RANDOM_CURE, Objection
 
 aten = torch.ops.aten
@@ -102,6 +103,25 @@ def _find_unrepeatable(func: torch._ops.OpOverload, args: Sequence[Any]) -> Obje
             f"record with threads=1, or {mode}",
         )
     return None
+
+
+def refuse_unrepeatable(func: torch._ops.OpOverload, error: RuntimeError, location: object) -> None:
+    """Refuse a call that PyTorch itself refused because it has no repeatable form on the device.
+
+    Args:
+        func: the operator.
+        error: what it raised.
+        location: of the call, for the message.
+
+    Raises:
+        CaptureRefused: with line and cure; nothing is raised for any other error.
+    """
+    if "does not have a deterministic implementation" in str(error):
+        raise CaptureRefused(
+            f"{location}: the step calls an operator that is not repeatable on this device ({func})",
+            actual=str(error).splitlines()[0][:300],
+            next_step="write it with operators that are, or record on the CPU",
+        ) from error
 
 
 def _iterate_tensors(args: Sequence[Any]) -> Iterator[torch.Tensor]:

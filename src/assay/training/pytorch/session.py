@@ -318,7 +318,8 @@ class Run:
         if self._loader is None or not self._bodies:
             raise WrongOrder("the run has no data or no step", expected="run.loader(...) and @run.step before the loop")
         mkldnn = opening.choose_mkldnn(self._models, wanted=self._mkldnn)
-        profile = opening.open_profile(self._run, threads=self._threads, mkldnn=mkldnn)
+        device = opening.find_device(self._models)
+        profile = opening.open_profile(self._run, threads=self._threads, mkldnn=mkldnn, device=device)
         tape = self._initialiser
         initialiser = tape.build(self._models, self._optimizers) if tape is not None else None
         home = StateHome(self._models, self._optimizers)

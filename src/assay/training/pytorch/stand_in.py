@@ -275,7 +275,7 @@ class StandIn:
         """Return what stands for a parameter, a gradient or a slot."""
         if self.is_shaped:
             return torch.empty(real.shape, dtype=real.dtype, device="meta")
-        return torch.ones(1, dtype=real.dtype)
+        return torch.ones(1, dtype=real.dtype, device=real.device)  # PyTorch chooses an optimizer's form by device
 
     def _plan_kind(self, kind: Kind) -> None:
         """Run a kind with every check on; note its calls and where its numbers stand."""

@@ -24,7 +24,7 @@ from assay.protocol.evidence.operators import OPERATORS
 from assay.protocol.evidence.plan import Profile
 from assay.protocol.evidence.program_rules import verify_program
 from assay.protocol.evidence.randomness import STEP, derive_key
-from assay.training.pytorch import layout
+from assay.training.pytorch import devices, layout
 from assay.training.pytorch.capture import StepCapture
 from assay.training.pytorch.executed_code import uses_packages
 from assay.training.pytorch.executor import Executor
@@ -56,7 +56,8 @@ class Variant:
     """A program for one kind of batch, one layout of the state and of the scalars row, and one set of guards.
 
     `updated`: for each optimizer the ids of the parameters that its step updates. `flags`: parameters that the step
-    leaves with another `requires_grad`. `bound`: the tensors that the executor works on.
+    leaves with another `requires_grad`. `places`: where the body left its results; None: all where they are computed.
+    `bound`: the tensors that the executor works on.
     """
 
     program: ir.Program
@@ -65,6 +66,7 @@ class Variant:
     layout: tuple[object, ...]
     updated: Sequence[frozenset[int]]
     flags: Flags
+    places: Sequence[torch.device] | None = None
     executor: Executor | None = None
     bound: list[torch.Tensor] | None = None
     checks_left: int = CHECKS_BESIDE
@@ -149,14 +151,17 @@ class StepRunner:
         variant = self._find(kinds)
         if variant is None:
             return self._capture(kinds, batch, rebuild, key)
-        executor = self._bind(variant, batch)
+        placed = devices.place(batch)
+        executor = self._bind(variant, placed)
         numbers = row.tolist()
         has_gradients = any(parameter.grad is not None for parameter in self.home.parameters)  # left by other code
         if variant.checks_left > 0 or has_gradients or secrets.randbelow(CHECK_ONE_IN) == 0:
             variant.checks_left -= 1
             results = self._run_beside(variant, executor, step, batch, rebuild, numbers, key)
         else:
-            results = executor.run(batch, numbers, key)
+            results = executor.run(placed, numbers, key)
+        if variant.places is not None:
+            results = [result.to(place) for result, place in zip(results, variant.places, strict=True)]
         set_flags(variant.flags)
         self.reader.advance(variant.updated)
         self.home.note_versions()
@@ -198,6 +203,9 @@ class StepRunner:
         except UnsafeOperand as error:
             raise CaptureRefused(error.message, next_step="leave that option out, or write it with others") from error
         variant = Variant(captured.program, captured.results, guards, scalars, captured.updated, captured.flags)
+        places = [result.device for result in results]
+        if any(place != devices.get_device() for place in places):
+            variant.places = places
         self.toggled |= {id(parameter): parameter for parameter, _ in captured.flags}
         self._variants.setdefault(kinds, []).append(variant)
         self.home.refresh()
@@ -245,7 +253,7 @@ class StepRunner:
             flags = before.find_flags()
         finally:
             before.restore()
-        results = executor.run(batch, row, key)
+        results = executor.run(devices.place(batch), row, key)
         differing = [
             entry.name
             for entry, tensor in zip(self.home.entries, self.home.tensors, strict=True)

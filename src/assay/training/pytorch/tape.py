@@ -23,7 +23,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from assay.errors import CaptureRefused
-from assay.training.pytorch import draws, fused, list_operators, refused_calls
+from assay.training.pytorch import draws, fused, list_forms, list_operators, refused_calls
 from assay.training.pytorch.fixed_values import FixedValues
 
 _OWN_FOLDER = str(Path(__file__).resolve().parents[2])
@@ -208,10 +208,16 @@ class Recorder(TorchDispatchMode):
         location = get_user_location()
         if fused.is_fused(func):
             self._refuse_fused(func, args, kwargs, location)
-        rewrite = list_operators.rewrite if self.region is None else list_operators.rewrite_in_optimizer
+        in_optimizer = self.region is not None
+        rewrite = list_operators.rewrite_in_optimizer if in_optimizer else list_operators.rewrite
+        is_apart = list_operators.is_taken_apart(func, in_optimizer=in_optimizer) or fused.is_fused(func)
+        beside = list_forms.run_beside(func, args, kwargs) if is_apart else None
         rewritten = rewrite(func, args, kwargs, self._dispatch)
         if rewritten is not NotImplemented:
+            list_forms.require_same_bits(func, beside, args, rewritten)
             return rewritten
+        if draws.is_dropout_backward(func):
+            return draws.run_dropout_backward(args, kwargs, self._dispatch)
         self._refuse(func, args, kwargs, location)
         if draws.is_random(func, args):
             return self._draw(func, args, kwargs, location)
@@ -222,7 +228,11 @@ class Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         before = map_structure(args, self._reference)
         before_kwargs = {name: map_structure(value, self._reference) for name, value in kwargs.items()}
-        result = func(*args, **kwargs)
+        try:
+            result = func(*args, **kwargs)
+        except RuntimeError as error:
+            refused_calls.refuse_unrepeatable(func, error, location)
+            raise
         self._write(func, before, before_kwargs, result, location)
         if not is_made:
             self._fixed.note(func, [*args, *kwargs.values()], result)
@@ -270,7 +280,8 @@ class Recorder(TorchDispatchMode):
                 next_step="use dropout, bernoulli, multinomial, rand, randn, randint, randperm, uniform_ or normal_",
             )
         self.tape.randoms += 1
-        with draws.use_key(self.key):
+        target = draw.target.device if draw.target is not None else draws.find_target(args, kwargs)
+        with draws.use_key(self.key, target):
             drawn = draw.operator(*draw.args, **draw.kwargs)
         self._write(draw.operator, draw.args, draw.kwargs, drawn, location)
         if draw.then is not None:

@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader
 
 from assay.errors import AssayError
 from assay.training.data_store import count_bytes
-from assay.training.pytorch import session
+from assay.training.pytorch import devices, session
 from assay.training.pytorch.home import get_bytes
 from assay.training.recorder import ResumeDiffers
 
@@ -188,6 +188,7 @@ class Trial:
         return counted
 
     def _note_time(self) -> None:
+        devices.await_work()
         now = time.perf_counter()
         if self._last:
             self.seen.seconds.append(now - self._last)
@@ -290,6 +291,8 @@ class _EagerRun:
 
 def _hash_generators() -> str:
     digest = blake3(torch.get_rng_state().numpy().tobytes())
+    for state in torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ():
+        digest.update(state.numpy().tobytes())
     digest.update(repr(np.random.get_state()).encode())  # noqa: NPY002 - the user's scripts draw from it
     digest.update(repr(random.getstate()).encode())
     return digest.hexdigest()

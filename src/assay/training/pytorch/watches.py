@@ -41,6 +41,7 @@ _TARGETS: tuple[tuple[Any, str, tuple[str, ...], str], ...] = (
     (np.random, "makes a generator (np.random.{})", ("default_rng", "Generator", "RandomState"), RANDOM_CURE),
     (torch, "calls torch.{}", ("manual_seed", "seed", "set_rng_state"), _SEED_CURE),
     (torch.random, "calls torch.random.{}", ("manual_seed", "seed", "set_rng_state"), _SEED_CURE),
+    (torch.cuda, "calls torch.cuda.{}", ("manual_seed", "manual_seed_all", "seed", "set_rng_state"), _SEED_CURE),
 )
 _CHANGE_CURE = "move it out of the step (schedulers too), or log with run.log"
 _LEGACY_NORMS = (SpectralNorm, WeightNorm)
