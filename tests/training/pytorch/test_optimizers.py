@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 import assay
+from assay.errors import CaptureRefused
 from assay.training.pytorch.scalars import OptimizerRefused
 from tests.training.pytorch.sessions import make_data, make_net, record, record_beside_plain
 
@@ -87,6 +88,23 @@ def test_what_cannot_be_read_is_refused_by_name(name, options, tmp_path):
     net = make_net()
     optimizer = getattr(torch.optim, name)(net.parameters(), lr=0.01, **options)
     with pytest.raises(OptimizerRefused, match=name):
+        record(tmp_path / "run", net, optimizer, make_body(net, optimizer))
+
+
+class CountingFromTheFirstStep(torch.optim.SGD):
+    """A counter in the state that belongs to no parameter."""
+
+    def step(self, closure=None):
+        """Count, and update as SGD does."""
+        super().step(closure)
+        self.state["steps"] = self.state.get("steps", 0) + 1
+
+
+def test_a_counter_beside_the_slots_is_refused(tmp_path):
+    """Also where it appears in the first step only; the message names the optimizer."""
+    net = make_net()
+    optimizer = CountingFromTheFirstStep(net.parameters(), lr=0.1)
+    with pytest.raises(CaptureRefused, match="CountingFromTheFirstStep"):
         record(tmp_path / "run", net, optimizer, make_body(net, optimizer))
 
 

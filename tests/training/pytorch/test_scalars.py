@@ -312,9 +312,18 @@ def test_a_counter_in_an_attribute_is_followed() -> None:
     assert optimizer.count == 4
 
 
+class CountingInState(OPTIM.SGD):
+    """A counter in the state that belongs to no parameter, there from the construction."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.state["total_step"] = 0
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "words"),
     [
+        (CountingInState, {"lr": 0.1}, "its state holds a int that is of no parameter"),
         (OPTIM.AdamW, {"fused": True, "capturable": True}, "capturable=True"),
         (OPTIM.Adam, {"capturable": True}, "capturable=True"),
         (OPTIM.SGD, {"lr": 0.1, "differentiable": True}, "differentiable=True"),

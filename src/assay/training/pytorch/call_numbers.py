@@ -36,6 +36,26 @@ class OptimizerRefused(CaptureRefused):
     code: ClassVar[str] = "capture.optimizer"
 
 
+def name_optimizer(index: int, optimizer: torch.optim.Optimizer) -> str:
+    """Return what messages call an optimizer."""
+    return f"optimizer {index} ({type(optimizer).__name__})"
+
+
+def verify_slots(index: int, optimizer: torch.optim.Optimizer) -> None:
+    """Check that an optimizer's state consists of the slots of parameters.
+
+    Raises:
+        OptimizerRefused: it holds something else.
+    """
+    for slots in optimizer.state.values():
+        if not isinstance(slots, dict):
+            raise OptimizerRefused(
+                f"{name_optimizer(index, optimizer)}: its state holds a {type(slots).__name__} that is of no parameter",
+                expected="optimizer.state[parameter], a dictionary of slots for each parameter, and nothing else",
+                next_step="use an optimizer of torch.optim, or one that counts in its slots",
+            )
+
+
 _places: dict[Operator, list[tuple[int, str, Any]]] = {}
 
 

@@ -27,6 +27,7 @@ from assay.protocol.evidence.operators import OPERATORS
 from assay.training.pytorch import device_rules, devices, functional, layout
 from assay.training.pytorch.adafactor import adapt_adafactor
 from assay.training.pytorch.averages import adapt_averages
+from assay.training.pytorch.call_numbers import verify_slots
 from assay.training.pytorch.compare_tapes import collect_constants, compare_calls
 from assay.training.pytorch.first_try import FirstTry
 from assay.training.pytorch.guards import Guards
@@ -202,6 +203,8 @@ class StepCapture:
                 hook.remove()
         leaves, spec = pytree.tree_flatten(returned)
         results = [_check_result(leaf) for leaf in leaves]
+        for index, optimizer in enumerate(self.optimizers):
+            verify_slots(index, optimizer)
         finished, _ = layout.list_state(self.models, self.optimizers)
         outputs = [(entry.key, get_geometry(entry.tensor)) for entry in finished]
         storages = {tensor.untyped_storage()._cdata for tensor in [*counters, *layout.list_counters(self.optimizers)]}

@@ -23,6 +23,8 @@ from assay.training.pytorch.call_numbers import (
     OptimizerRefused,
     get_places,
     is_number,
+    name_optimizer,
+    verify_slots,
 )
 
 _TORCH_FOLDER = str(Path(torch.__file__).resolve().parent)
@@ -167,8 +169,9 @@ class StandIn:
     """One optimizer's stand-in."""
 
     def __init__(self, index: int, optimizer: torch.optim.Optimizer) -> None:
+        self.index = index
         self.optimizer = optimizer
-        self.name = f"optimizer {index} ({type(optimizer).__name__})"
+        self.name = name_optimizer(index, optimizer)
         self.step = get_plain_step(type(optimizer))
         if isinstance(optimizer, torch.optim.Adafactor):
             self.step = adapt_step(self.step)
@@ -179,6 +182,7 @@ class StandIn:
         self.counting: set[str] = set()  # attributes of the optimizer that its step changes
         _refuse_class(self.name, type(optimizer))
         _refuse_wrapper(self.name, optimizer)
+        verify_slots(index, optimizer)
 
     def read(self) -> None:
         """Bring `numbers` of every kind up to date."""
@@ -200,6 +204,7 @@ class StandIn:
         for group in self.optimizer.param_groups:
             seen.append(group)
             seen += group["params"]
+        verify_slots(self.index, self.optimizer)
         states = self.optimizer.state.values()
         seen += states
         for state in states:
