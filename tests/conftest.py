@@ -1,6 +1,7 @@
 """What holds for every test: one thread, a home of its own, and the rounds that `make test` or `make torture` wants."""
 
 import os
+import signal
 
 # Before anything imports torch or numpy: bits depend on the number of threads, and so do the tests' times.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +17,11 @@ TORTURE = os.environ.get("ASSAY_TORTURE") == "1"
 settings.register_profile("test", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("torture", deadline=None, max_examples=10_000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("torture" if TORTURE else "test")
+
+
+# A shell has what it starts in the background ignore Ctrl-C, and children inherit that; tests send it to them.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config):
