@@ -66,6 +66,9 @@ SIZES = (
     Size(300 * MILLION, "f32", 3),
     Size(1000 * MILLION, "f16", 3),
 )
+REST = 0.1
+"""Seconds before each call; OpenBLAS lets its threads spin for 2^26 cycles."""
+
 BARRED = 10 * MILLION
 """From this size on the bars count; smaller ones are printed."""
 
@@ -137,11 +140,13 @@ def measure(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[
     """Return the seconds of each call; each round runs them in another order.
 
     What ran before decides what lies in the processor's caches: files that were just read, or what NumPy made of them.
+    Before each call nothing runs for a while: the threads of NumPy's library spin that long after their work.
     """
     taken: dict[str, list[float]] = {name: [] for name in calls}
     chance = random.Random(1)  # noqa: S311 - an order, no secret
     for _ in range(rounds):
         for name, call in chance.sample(list(calls.items()), len(calls)):
+            time.sleep(REST)
             start = time.perf_counter()
             call()
             taken[name].append(time.perf_counter() - start)
