@@ -214,6 +214,24 @@ def test_a_profile_of_the_cpu_is_what_it_was():
     assert not names & {f"env.{name}" for name in environments.DEVICE_VARIABLES}
 
 
+@pytest.mark.parametrize("value", ["()", "(True, True, True, True)", "True, x", "", "yes"])
+def test_a_strangers_flag_of_another_form_is_left_alone(value):
+    """A profile may hold any text; what is no value of a flag is for the comparison to name (PLN-19)."""
+    before = device_profile.get_flags()
+    device_profile.apply_flags(dict.fromkeys(before, value))
+    assert device_profile.get_flags() == before
+
+
+@pytest.mark.parametrize("kind", ["mps", "nn", "cuda:0", "", "meta"])
+def test_a_strangers_kind_of_device_is_a_mismatch(kind):
+    """Whatever a profile calls a device, this machine says that it has none (PLN-18)."""
+    profile = profiles.build_profile()
+    others = tuple(Setting("device", kind) if one.name == "device" else one for one in profile.settings)
+    with pytest.raises(profiles.ProfileMismatch, match="this machine has no"):
+        profiles.apply_profile(msgspec.structs.replace(profile, settings=others))
+    assert devices.get_device() == devices.CPU
+
+
 def test_flags_of_a_device_are_set_and_read():
     """Every flag that a profile names can be put back; values of another form change nothing (PLN-19)."""
     before = device_profile.get_flags()

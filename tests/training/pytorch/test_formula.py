@@ -8,9 +8,11 @@ import torch
 from torch.optim import lr_scheduler as schedulers
 
 from assay.errors import MalformedEvidence
+from assay.training.pytorch import settings_solver
 from assay.training.pytorch.formula import Follower, FormulaUnknown, count_differing_rows
 from assay.training.pytorch.scalars import ScalarReader
 from assay.training.pytorch.schedulers import SavedOptimizer, read_optimizers, save_settings
+from assay.training.pytorch.settings_solver import Settings
 from assay.training.recorded import RecordedRun
 from tests.training.pytorch.sessions import make_body, make_data, make_net
 from tests.training.pytorch.sessions import record as record_run
@@ -120,6 +122,28 @@ def test_a_foreign_number_is_found_where_no_number_is_the_rates_own():
         row[-1] += math.pi / 1000
         rows[step - 1] = (row, rows[step - 1][1])
     assert follow(made, rows) == [5, 17]
+
+
+def test_rows_that_nothing_explains_take_a_bounded_time(monkeypatch):
+    """Settings are held a bounded number of times for a row, so that false rows cannot hold up an audit."""
+    solve, attempt, tried = Settings.solve, Settings._solve, [0]
+    monkeypatch.setattr(Settings, "solve", lambda *given: tried.append(0) or solve(*given))
+
+    def count(*given):
+        tried[-1] += 1
+        return attempt(*given)
+
+    monkeypatch.setattr(Settings, "_solve", count)
+    most = []
+    for bound in (1, 32):
+        monkeypatch.setattr(settings_solver, "MOST_HOLDS", bound)
+        made = OPTIMIZERS["nadam decoupled"](make_parameters())
+        rows = record(made, SCHEDULES["cosine"])
+        rows[4][0][-1] += math.pi / 1000
+        tried.clear()
+        assert 5 in follow(made, rows)
+        most.append(max(tried))
+    assert most[0] == 2 < most[1] <= 33
 
 
 def test_groups_with_settings_of_their_own_are_explained():

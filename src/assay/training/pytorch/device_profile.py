@@ -98,9 +98,11 @@ def apply_flags(settings: Mapping[str, str]) -> None:
 
 def _set_reduction(kind: str, value: str) -> None:
     """Set whether sums of 16 bits may be rounded in between; PyTorch keeps one or two flags, by its version."""
-    write = getattr(torch._C, f"_set_cublas_allow_{kind}_reduced_precision_reduction")
+    name = f"cublas_allow_{kind}_reduced_precision_reduction"
+    present, write = getattr(torch._C, f"_get_{name}")(), getattr(torch._C, f"_set_{name}")
     flags = [part.strip() for part in value.strip("()").split(",")]
-    if all(flag in ("True", "False") for flag in flags):
+    count = len(present) if isinstance(present, tuple) else 1
+    if len(flags) == count and all(flag in ("True", "False") for flag in flags):
         write(*(flag == "True" for flag in flags))
 
 

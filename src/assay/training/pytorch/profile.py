@@ -178,8 +178,9 @@ def apply_profile(profile: Profile) -> None:
 def _apply_device(settings: Mapping[str, str]) -> None:
     """Compute on the profile's kind of device from now on (PLN-18)."""
     wanted = settings.get(DEVICE, devices.CPU.type)
-    device = devices.find_present(wanted)
-    if device is None or (device != devices.CPU and device.type not in device_profile.KINDS):
+    is_known = wanted == devices.CPU.type or wanted in device_profile.KINDS  # a stranger's text stays away from PyTorch
+    device = devices.find_present(wanted) if is_known else None
+    if device is None:
         named = settings.get("device.name")
         raise ProfileMismatch(
             f"this machine has no {wanted} device that PyTorch can use, so it cannot judge this profile",

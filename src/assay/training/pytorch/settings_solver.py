@@ -18,6 +18,8 @@ from assay.training.pytorch.scalars import ScalarReader
 
 _SECANTS = 4
 _NEIGHBOURS = 8
+MOST_HOLDS = 32
+"""How often a row may have a setting held: rows that nothing explains would else take every order of them."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Settings:
         self.group = group
         self.places = tuple(places)
         self._numbers: np.ndarray | None = None  # of the present settings; None: to be read
+        self._holds = MOST_HOLDS  # left for the present row
         self._held: Setting | None = None  # taken to be unchanged in the last row that left a choice
         self.reach = dict(self._find_reach())
 
@@ -98,6 +101,7 @@ class Settings:
         turn, until all numbers agree.
         """
         self._numbers = numbers
+        self._holds = MOST_HOLDS
         return self._solve(row, list(self.reach))
 
     def _solve(self, row: np.ndarray, waiting: list[Setting]) -> bool:
@@ -116,6 +120,9 @@ class Settings:
         before = dict(self.group)
         beside = [setting for setting in waiting if setting.key != "lr"] or waiting
         for held in sorted(beside, key=lambda setting: setting != self._held):
+            if not self._holds:
+                return False
+            self._holds -= 1
             if self._solve(row, [setting for setting in waiting if setting != held]):
                 self._held = held
                 return True
