@@ -11,7 +11,7 @@ from assay.protocol.contracts.account_records import Transfer
 from assay.protocol.contracts.accounts import account_key
 from assay.protocol.encoding import encode
 from assay.protocol.ledger_proofs import hash_key, hash_value, verify_state_proof
-from assay.protocol.ledger_tree import LedgerTree
+from assay.protocol.ledger_tree import PlainLedgerTree
 from experiments.simulation.runs import pretend
 from experiments.simulation.verifiers import judge, open_world, submit
 from experiments.simulation.world import World, make_actor, make_parameters
@@ -101,7 +101,7 @@ def test_a_second_application_goes_on(store, judged):
     replay(judged, store)
     again = LedgerApplication(store)
     assert again.info() == judged.application.info()
-    assert LedgerTree(store).root == judged.engine.blocks[-1].header.state_root
+    assert PlainLedgerTree(store).root == judged.engine.blocks[-1].header.state_root
 
 
 def test_what_was_deleted_is_gone(store):

@@ -5,6 +5,7 @@ import pytest
 
 from assay.consensus.engine import Application, Proposal
 from assay.errors import InvalidBlock, MalformedEvidence
+from assay.kernels.ledger_tree import make_ledger_tree
 from assay.node import application as application_module
 from assay.node.application import ApplicationNotReady, LedgerApplication
 from assay.node.memory_store import MemoryStore
@@ -13,6 +14,7 @@ from assay.protocol.blocks import BlockTooLarge, WrongParent, WrongRoot
 from assay.protocol.contracts.account_records import Account, Transfer
 from assay.protocol.contracts.accounts import FeeTooLow, Unaffordable, WrongNonce, account_key
 from assay.protocol.ledger_proofs import verify_state_proof
+from assay.protocol.ledger_tree import PlainLedgerTree
 from assay.protocol.state_view import LedgerFault
 from assay.protocol.transactions import MalformedTransaction, WrongSignature
 from experiments.simulation.runs import pretend
@@ -237,12 +239,15 @@ def test_signatures_are_checked_once(world, monkeypatch):
     assert len(world.application.finalize_block(proposal).results) == 2
 
 
-def test_a_crowded_tree_is_rebuilt(world):
-    """A ledger that grows far beyond its first size keeps the right root."""
+@pytest.mark.parametrize("make_tree", [make_ledger_tree, PlainLedgerTree])
+def test_a_ledger_that_grows(monkeypatch, make_tree):
+    """A ledger that grows far beyond its first size keeps the right root, with the native tree and without it."""
+    monkeypatch.setattr(application_module, "make_ledger_tree", make_tree)
+    world = World(make_parameters(), (ALICE, BOB))
+    world.make_block()
     for start in range(0, 90, 30):
         for number in range(start, start + 30):
             world.send(ALICE, Transfer(bytes([number]) * 32, 5))
         world.make_block()
-    assert world.application._tree._cut > 0
     assert LedgerApplication(world.store).info() == world.application.info()
     assert world.expect(account_key(bytes([7]) * 32), Account).balance == 5

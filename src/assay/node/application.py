@@ -16,7 +16,7 @@ from typing import ClassVar, Final, Protocol
 
 from assay.consensus.engine import ApplicationInfo, FinalizedBlock, Proposal, QueryAnswer
 from assay.errors import InvalidTransaction, UsageError
-from assay.kernels.ledger_subtrees import find_tree_hasher
+from assay.kernels.ledger_tree import make_ledger_tree
 from assay.node.cached_reader import CachedReader, ManyReader
 from assay.protocol.beacon import compute_beacon, verify_reveal
 from assay.protocol.blocks import (
@@ -41,7 +41,7 @@ from assay.protocol.contracts.accounts import NEW_ACCOUNT, FeeTooLow, Unaffordab
 from assay.protocol.encoding import decode, encode
 from assay.protocol.environment import Environment
 from assay.protocol.ledger_proofs import hash_key
-from assay.protocol.ledger_tree import LeafSource, LedgerTree, TreeUpdate
+from assay.protocol.ledger_tree import LeafSource
 from assay.protocol.merkle import MerkleRoot
 from assay.protocol.state_view import LedgerFault, StateView
 from assay.protocol.transactions import OpenedTransaction, open_transaction
@@ -80,7 +80,6 @@ class _Pending:
     block: bytes
     finalized: FinalizedBlock
     changes: Mapping[bytes, bytes | None]
-    update: TreeUpdate
 
 
 class LedgerApplication:
@@ -100,7 +99,7 @@ class LedgerApplication:
         self._opened: dict[bytes, OpenedTransaction] = {}
         self._opening = threading.Lock()  # `open_checked` may be called from several threads
         self._pending: _Pending | None = None
-        self._tree = LedgerTree(store, find_tree_hasher())
+        self._tree = make_ledger_tree(store)
         genesis = store.load_genesis()
         self._genesis = None if genesis is None else decode(genesis, Genesis)
         self._position = None if self._genesis is None else get_start(self._genesis)
@@ -218,12 +217,12 @@ class LedgerApplication:
         ]
         self._reader.prefetch(list_accounts(opened))
         outcome = execute_block(self._reader, opened, environment)
-        update = self._tree.compute_update(
+        root = self._tree.compute_update(
             {hash_key(key): None if value is None else sha256(value).digest() for key, value in outcome.changes.items()}
         )
-        header = _make_header(position, proposal, environment, compute_results_root(outcome.results), update.root)
+        header = _make_header(position, proposal, environment, compute_results_root(outcome.results), root)
         finalized = FinalizedBlock(header, outcome.results, outcome.messages, outcome.notices)
-        self._pending = _Pending(compute_block_id(header), finalized, outcome.changes, update)
+        self._pending = _Pending(compute_block_id(header), finalized, outcome.changes)
         return finalized
 
     def process_proposal(self, block: Block) -> FinalizedBlock:
@@ -262,10 +261,8 @@ class LedgerApplication:
                 self._reader.forget()  # somebody may have read in the midst of it
                 raise
             self._reader.note_commit(pending.changes)
-            self._tree.apply(pending.update)
+            self._tree.apply()
             self._position = get_position(block.header)
-            if self._tree.is_crowded:
-                self._tree.rebuild()
         self._pending = None
         with self._opening:
             for data in block.transactions:

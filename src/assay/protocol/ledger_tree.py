@@ -1,8 +1,8 @@
 """The tree over the ledger state, updated in one batch for each block.
 
-The tree is that of `ledger_proofs`: its root depends on the leaves alone. Only its upper part is kept, in memory, down
-to a *cut*; below the cut a subtree has a handful of leaves and is computed from them when needed. So nothing but the
-values is stored, a block hashes each changed node once, and a tree can be built again from the values at any time.
+The tree is that of `ledger_proofs`: its root depends on the leaves alone, so that nothing but the values is stored, and
+a tree can be built again from them at any time. The plain tree here keeps its upper part in memory, down to a *cut*;
+below the cut a subtree has a handful of leaves and is computed from them when needed.
 
 Source: `spec/ledger-state.md`.
 """
@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
+from assay.errors import UsageError
 from assay.protocol import tags
 from assay.protocol.hashing import tag_bytes
 from assay.protocol.ledger_proofs import EMPTY, PATH_BITS, OtherLeaf, StateProof, hash_state_leaf
@@ -25,11 +26,12 @@ LEAVES_PER_SUBTREE: Final = 2
 """How many leaves a subtree below the cut has in the mean, when the tree is built."""
 
 CROWDED: Final = 32
-"""With so many in the mean, the tree should be built again with a deeper cut."""
+"""With more in the mean, the tree is built again with a deeper cut."""
 
 MAX_CUT: Final = 24
 
-_BUILD_BITS: Final = 8  # while building, leaves are read in so many bits of prefix at once
+BUILD_BITS: Final = 8
+"""While a tree is built, the leaves that agree in so many bits are read at once."""
 
 _NODE: Final = b"\x01" + tag_bytes(tags.STATE_TREE)
 
@@ -47,59 +49,62 @@ class LeafSource(Protocol):
         """Yield, for each prefix of `depth` bits, all leaves whose paths begin with it, sorted by path."""
 
 
-class TreeHasher(Protocol):
-    """Hashes in batches. `PlainHasher` says what must come out."""
+class NothingComputed(UsageError):
+    """`apply` without an update that was computed since the last one."""
 
-    def compute_subtrees(self, depth: int, groups: Sequence[Sequence[Leaf]]) -> Sequence[Subtree]:
-        """Return the subtree at `depth` over each group: leaves sorted by path that agree in their first bits."""
-
-    def join_all(self, halves: Sequence[tuple[Subtree, Subtree]]) -> Sequence[Subtree]:
-        """Return the subtree over each two halves."""
+    code: ClassVar[str] = "ledger-tree.nothing-computed"
 
 
-class PlainHasher:
-    """Hashes one after another; the oracle of any other."""
+class LedgerTree(Protocol):
+    """The tree over the leaves of a source, which change from outside, together with it."""
 
-    def compute_subtrees(self, depth: int, groups: Sequence[Sequence[Leaf]]) -> list[Subtree]:
-        """Return the subtree at `depth` over each group of leaves (LST-3)."""
-        return [_compute_subtree(leaves, depth) for leaves in groups]
+    @property
+    def root(self) -> bytes:
+        """Root of the ledger state (LST-3)."""
 
-    def join_all(self, halves: Sequence[tuple[Subtree, Subtree]]) -> list[Subtree]:
-        """Return the subtree over each two halves (LST-3)."""
-        return [_join(left, right) for left, right in halves]
+    def rebuild(self) -> None:
+        """Compute everything from the leaves."""
 
+    def compute_update(self, changes: Mapping[bytes, bytes | None]) -> bytes:
+        """Return the root after a batch of changes, without changing the tree (LST-3, LST-4).
 
-PLAIN: Final = PlainHasher()
+        What was computed is kept for `apply`, and forgotten at the next call.
+
+        Args:
+            changes: new value hash by path; None: the value is deleted.
+        """
+
+    def apply(self) -> None:
+        """Take over what was computed last; the source must have changed already.
+
+        Raises:
+            NothingComputed: there is no such update.
+        """
+
+    def prove(self, path: bytes) -> StateProof:
+        """Return the proof that a path has its value, or that it has none (LST-5 to LST-7)."""
 
 
 @dataclass(frozen=True, slots=True)
-class TreeUpdate:
-    """What a batch of changes does to a tree.
+class _Update:
+    """What a batch of changes does: changed upper nodes by their place, and how many leaves more there are."""
 
-    Attributes:
-        root: of the ledger state afterwards.
-        nodes: changed upper nodes by their place.
-        added: how many leaves there are more than before; negative: fewer.
-    """
-
-    root: bytes
-    nodes: Mapping[int, bytes | None]
+    nodes: Mapping[int, Subtree]
     added: int
 
 
-class LedgerTree:
-    """The upper part of a ledger state tree, and a way to its leaves.
+class PlainLedgerTree:
+    """A `LedgerTree` that keeps the upper part of the tree, and reads the leaves below when it needs them.
 
     A place is 1 for the root, 2p and 2p + 1 for the halves of p: the bits of a prefix after a leading one.
 
     Args:
-        source: the leaves, which must be those at the time of each call.
-        hasher: computes the batches of an update.
+        source: the leaves.
     """
 
-    def __init__(self, source: LeafSource, hasher: TreeHasher = PLAIN) -> None:
+    def __init__(self, source: LeafSource) -> None:
         self._source = source
-        self._hasher = hasher
+        self._update: _Update | None = None
         self._nodes: dict[int, bytes] = {}
         self._count = 0
         self._cut = 0
@@ -110,17 +115,12 @@ class LedgerTree:
         """Root of the ledger state (LST-3)."""
         return _show(self._nodes.get(1))
 
-    @property
-    def is_crowded(self) -> bool:
-        """Whether `rebuild` would make updates quicker."""
-        return self._count > CROWDED << self._cut and self._cut < MAX_CUT
-
     def rebuild(self) -> None:
         """Compute everything from the leaves, with a cut that fits their number."""
         self._count = self._source.count_leaves()
         self._cut = min(MAX_CUT, max(0, (self._count // LEAVES_PER_SUBTREE).bit_length() - 1))
         nodes: dict[int, bytes] = {}
-        bits = min(_BUILD_BITS, self._cut)
+        bits = min(BUILD_BITS, self._cut)
         for prefix, leaves in enumerate(self._source.get_leaves(bits, range(1 << bits))):
             _fill(nodes, (1 << bits) | prefix, bits, self._cut, leaves)
         for depth in range(bits - 1, -1, -1):
@@ -130,12 +130,8 @@ class LedgerTree:
                     nodes[place] = node
         self._nodes = nodes
 
-    def compute_update(self, changes: Mapping[bytes, bytes | None]) -> TreeUpdate:
-        """Return what a batch of changes does, without changing the tree (LST-3, LST-4).
-
-        Args:
-            changes: new value hash by path; None: the value is deleted.
-        """
+    def compute_update(self, changes: Mapping[bytes, bytes | None]) -> bytes:
+        """Return the root after a batch of changes, without changing the tree (LST-3, LST-4)."""
         shift = PATH_BITS - self._cut
         by_prefix: dict[int, list[bytes]] = {}
         for path in sorted(changes):
@@ -154,17 +150,23 @@ class LedgerTree:
             groups.append(sorted(leaves.items()))
         first = 1 << self._cut
         places = [first | prefix for prefix in by_prefix]
-        changed = dict(zip(places, self._hasher.compute_subtrees(self._cut, groups), strict=True))
+        changed = {place: _compute_subtree(leaves, self._cut) for place, leaves in zip(places, groups, strict=True)}
         self._climb(changed, places)
-        return TreeUpdate(_show(changed[1] if changed else self._nodes.get(1)), changed, added)
+        self._update = _Update(changed, added)
+        return _show(changed[1] if changed else self._nodes.get(1))
 
-    def apply(self, update: TreeUpdate) -> None:
-        """Take over a computed update; the source's leaves must change with it."""
+    def apply(self) -> None:
+        """Take over what was computed last; the source must have changed already."""
+        if self._update is None:
+            raise NothingComputed("no update was computed since the last one was applied")
+        update, self._update = self._update, None
         self._nodes.update((place, node) for place, node in update.nodes.items() if node is not None)
         for place, node in update.nodes.items():
             if node is None:
                 self._nodes.pop(place, None)
         self._count += update.added
+        if self._count > CROWDED << self._cut and self._cut < MAX_CUT:
+            self.rebuild()
 
     def prove(self, path: bytes) -> StateProof:
         """Return the proof that a path has its value, or that it has none (LST-5 to LST-7)."""
@@ -192,19 +194,17 @@ class LedgerTree:
         other = OtherLeaf(*leaves[0]) if leaves and leaves[0][0] != path else None
         return StateProof(tuple(siblings), other)
 
-    def _climb(self, changed: dict[int, bytes | None], places: list[int]) -> None:
+    def _climb(self, changed: dict[int, Subtree], places: list[int]) -> None:
         """Compute every node above the given places, level by level, each once."""
         nodes = self._nodes
         while places and places[0] > 1:
             places = list(dict.fromkeys(place >> 1 for place in places))
-            halves = [
-                (
-                    changed[2 * place] if 2 * place in changed else nodes.get(2 * place),
-                    changed[2 * place + 1] if 2 * place + 1 in changed else nodes.get(2 * place + 1),
+            for place in places:
+                left, right = 2 * place, 2 * place + 1
+                changed[place] = _join(
+                    changed[left] if left in changed else nodes.get(left),
+                    changed[right] if right in changed else nodes.get(right),
                 )
-                for place in places
-            ]
-            changed.update(zip(places, self._hasher.join_all(halves), strict=True))
 
 
 def _show(subtree: Subtree) -> bytes:

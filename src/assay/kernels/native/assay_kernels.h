@@ -63,16 +63,41 @@ struct assay_state {
 
 ASSAY_API void assay_state_roots(struct assay_state *state);
 
-/* ledger_subtrees.c: what stands before the hashed bytes of the ledger state tree, and the hash of an empty subtree. */
+/* ledger_tree.c: the ledger state tree with all its leaves. The caller owns everything, and makes room for more. */
+#define ASSAY_LEDGER_LEAF 68u    /* bytes of a leaf */
+#define ASSAY_LEDGER_NODE 48u    /* bytes of a node */
+#define ASSAY_LEDGER_CHANGE 65u  /* bytes of a change: path, 1 to set or 0 to delete, value hash */
+#define ASSAY_LEDGER_CHUNK 8192u /* leaves or nodes that have their room together */
+#define ASSAY_LEDGER_LEAVES 1    /* room for leaves is lacking */
+#define ASSAY_LEDGER_NODES 2     /* room for nodes is lacking */
+
+/* Leaves or nodes, by number. The caller sets chunks (a table that never moves) and room, and used to 1 at first. */
+struct assay_ledger_pool {
+  uint8_t **chunks;
+  uint32_t room, used;        /* items that there is room for; the number of the first that was never used */
+  uint32_t free, fresh, dead; /* lists: of those given back, those of the update, those that it replaces; 0: none */
+  uint32_t fresh_count, dead_count, lacks;
+};
+
 struct assay_ledger_tree {
+  struct assay_ledger_pool leaves, nodes;
+  uint64_t count;                    /* leaves */
+  uint32_t root, next_root;          /* of what was kept last; of the update, if there is one */
+  uint8_t hash[32], next_hash[32];   /* of the same two; at first that of the empty tree */
   uint8_t leaf_prefix[3], node_prefix[3], empty[32];
 };
 
-/* The subtrees at depth over the leaves offsets[i] .. offsets[i + 1], sorted by path, paths of one subtree unique and equal
- * in their first depth bits. leaves: path and value hash, 64 bytes; hashes: scratch, 32 bytes a leaf; found: 33 bytes a
- * subtree, 0 if it is empty, 1 if it is a lone leaf, 2 if it is a node, then its hash. */
-ASSAY_API void assay_ledger_subtrees(const struct assay_ledger_tree *tree, uint32_t depth, size_t count,
-                                     const uint64_t *offsets, const uint8_t *leaves, uint8_t *hashes, uint8_t *found);
+/* Compute what changes with unique paths do; they are sorted in place. An update that was not kept is forgotten. Return 0,
+ * or what there is no room for: then nothing was done. */
+ASSAY_API int assay_ledger_tree_update(struct assay_ledger_tree *tree, size_t count, uint8_t *changes);
+
+/* Keep the update that was computed last, or forget it. */
+ASSAY_API void assay_ledger_tree_settle(struct assay_ledger_tree *tree, int keep);
+
+/* Write the siblings (256 * 32) of a path in what was kept last, from the root down, and return their number. other: 65
+ * bytes, 1 and the leaf of another path that stands in its place; or 0. May run beside an update. */
+ASSAY_API size_t assay_ledger_tree_prove(const struct assay_ledger_tree *tree, const uint8_t *path, uint8_t *siblings,
+                                         uint8_t *other);
 
 /* blake3_batch.c. Unkeyed BLAKE3 of each buffer, any length, any number of them; digests: count * 32. */
 ASSAY_API void assay_blake3_many(size_t count, const uint8_t *const *inputs, const uint64_t *lengths, uint8_t *digests);
