@@ -33,9 +33,10 @@ def test_a_foreign_operator_cannot_seal():
     block = world.engine.blocks[-1]
     verify_seal(world.genesis, block.header, block.seal)
     from assay.protocol.seals.solo import seal_header
+    from assay.protocol.signatures import Signer
 
     with pytest.raises(WrongSeal):
-        verify_seal(world.genesis, block.header, seal_header(make_actor("somebody").seed, block.header))
+        verify_seal(world.genesis, block.header, seal_header(Signer(make_actor("somebody").seed), block.header))
 
 
 def test_a_status_of_another_height_is_refused():

@@ -23,7 +23,7 @@ from assay.protocol.encoding import decode, encode
 from assay.protocol.ledger_proofs import StateProofRefuted
 from assay.protocol.merkle import InclusionRefuted
 from assay.protocol.seals.solo import seal_header
-from assay.protocol.signatures import get_public_key
+from assay.protocol.signatures import Signer, get_public_key
 from tests.node.running import ALICE, BOB, OPERATOR, running_node
 
 ALICE_KEY, BOB_KEY = get_public_key(ALICE), get_public_key(BOB)
@@ -95,7 +95,7 @@ def reseal(seed):
         header = decode(bytes.fromhex(answer["sealed"]["header"]), Header)
         fields = {name: getattr(header, name) for name in Header.__struct_fields__}
         forged = Header(**{**fields, "state_root": b"f" * 32})
-        answer["sealed"] |= {"header": encode(forged).hex(), "seal": seal_header(seed, forged).hex()}
+        answer["sealed"] |= {"header": encode(forged).hex(), "seal": seal_header(Signer(seed), forged).hex()}
         return answer
 
     return lie

@@ -39,6 +39,7 @@ from assay.protocol.params import (
     verify_parameters,
 )
 from assay.protocol.seals.solo import WrongSeal, compute_seal_message, seal_header, verify_seal
+from assay.protocol.signatures import Signer
 from experiments.simulation.world import World, make_actor, make_parameters
 from tests.protocol import second_decoder
 
@@ -232,7 +233,7 @@ def test_the_seal_of_the_operator(world):
     assert compute_seal_message(block.header) == b"\x2f\x00" + compute_block_id(block.header)
     assert tags.SOLO_SEAL == 0x2F
     for header, seal in (
-        (block.header, seal_header(ALICE.seed, block.header)),
+        (block.header, seal_header(Signer(ALICE.seed), block.header)),
         (replace(block.header, time=block.header.time + 1), block.seal),
         (replace(block.header, proposer=ALICE.account), block.seal),
         (block.header, b""),

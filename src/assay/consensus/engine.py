@@ -55,12 +55,14 @@ class FinalizedBlock:
     """What came of executing a block; nothing of it is persisted yet.
 
     Attributes:
+        id: of the block.
         header: complete, ready to be sealed.
         results: one for each transaction, in their order.
         messages: one for each transaction, for people: why it was refused; empty: carried out. Not part of the block.
         notices: what changed in submissions.
     """
 
+    id: bytes
     header: Header
     results: tuple[Result, ...]
     messages: tuple[str, ...]

@@ -14,7 +14,7 @@ from assay.errors import UsageError
 from assay.protocol.beacon import build_chain
 from assay.protocol.blocks import Block, SoloConfig
 from assay.protocol.seals.solo import FAULT_MODEL, seal_header
-from assay.protocol.signatures import get_public_key
+from assay.protocol.signatures import Signer, get_public_key
 
 MILLISECONDS_PER_BLOCK: Final = 1000
 """Blocks are dated so far apart, by counting."""
@@ -50,8 +50,7 @@ class MemoryEngine:
 
     def __init__(self, application: Application, operator_seed: bytes, beacon_seed: bytes, length: int) -> None:
         self._application = application
-        self._seed = operator_seed
-        self._operator = get_public_key(operator_seed)
+        self._operator = Signer(operator_seed)
         self._reveals = list(build_chain(beacon_seed, length))[::-1]
         self._waiting: dict[bytes, None] = {}
         self.blocks: list[Block] = []
@@ -80,11 +79,10 @@ class MemoryEngine:
         if height >= len(self._reveals):
             raise ChainOfRevealsEnded("the chain of reveals has ended", expected=f"at most {len(self._reveals) - 1}")
         transactions = self._application.prepare_proposal(list(self._waiting))
-        proposal = Proposal(
-            height, position.time + MILLISECONDS_PER_BLOCK, self._operator, self._reveals[height], transactions
-        )
+        moment = position.time + MILLISECONDS_PER_BLOCK
+        proposal = Proposal(height, moment, self._operator.public_key, self._reveals[height], transactions)
         finalized = self._application.finalize_block(proposal)
-        block = Block(0, finalized.header, transactions, seal_header(self._seed, finalized.header))
+        block = Block(0, finalized.header, transactions, seal_header(self._operator, finalized.header))
         self._application.commit(block)
         self.blocks.append(block)
         self.finalized.append(finalized)
@@ -108,7 +106,7 @@ class MemoryEngine:
 
     def get_validators(self) -> tuple[bytes, ...]:
         """Return the operator's key."""
-        return (self._operator,)
+        return (self._operator.public_key,)
 
     def get_capabilities(self) -> Capabilities:
         """Return that one operator decides everything, and nothing survives the process."""

@@ -2,7 +2,8 @@
 
 A block is durable before anybody hears of it. Blocks are made at a fixed rate, empty ones too, because all deadlines
 are counted in blocks: if traffic could hasten the blocks, it could shorten a verifier's time. At interval 0 they are
-made on demand instead, as soon as something waits, for a ledger without deadlines.
+made on demand instead, for a ledger without deadlines: whoever submits makes the block, at once and in its own thread,
+unless one is in progress; then the engine's thread makes the next.
 
 The operator knows all beacons beforehand and can choose sample, verifiers and history. That is said by the seal's
 `FAULT_MODEL`, in certificates and in the threat model; only the private samples of honest verifiers stand against it.
@@ -22,7 +23,7 @@ from assay.consensus.reveals import RevealChain
 from assay.errors import AssayError, StorageError, UsageError
 from assay.protocol.blocks import Block, Genesis
 from assay.protocol.seals.solo import FAULT_MODEL, seal_header
-from assay.protocol.signatures import get_public_key
+from assay.protocol.signatures import Signer
 
 CAPABILITIES: Final = Capabilities(name="solo", fault_model=FAULT_MODEL, final=True, many_machines=False)
 
@@ -88,7 +89,7 @@ class SoloEngine:
         reveals: the operator's chain.
         interval_ms: from one block to the next, in milliseconds; 0: on demand, and never an empty one.
         clock: milliseconds since 1970-01-01 UTC; it may jump, dates of blocks never fall.
-        on_block: called in the engine's thread after each commit, and must not raise.
+        on_block: called in the thread that made the block, after its commit, and must not raise.
         on_halt: called once if the engine cannot go on.
 
     Raises:
@@ -110,7 +111,8 @@ class SoloEngine:
         on_halt: Callable[[Exception], None] | None = None,
     ) -> None:
         named = (genesis.engine.operator, genesis.engine.beacon_anchor, genesis.engine.beacon_length)
-        own = (get_public_key(operator_seed), reveals.anchor, reveals.length)
+        operator = Signer(operator_seed)
+        own = (operator.public_key, reveals.anchor, reveals.length)
         if named != own:
             raise OperatorRefused(
                 "key or reveals are not those of the genesis",
@@ -118,11 +120,12 @@ class SoloEngine:
                 actual=f"operator {own[0].hex()}, anchor {own[1].hex()}, {own[2]} links",
             )
         self._application, self._blocks, self._pool = application, blocks, pool
-        self._operator, self._seed, self._reveals = own[0], operator_seed, reveals
+        self._operator, self._reveals = operator, reveals
         self._interval, self._clock = interval_ms / 1000, clock
         self._on_block, self._on_halt = on_block, on_halt
         self._making = threading.Lock()
         self._wake = threading.Condition()
+        self._asked = True  # on demand: for a block of what waits
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
@@ -155,8 +158,18 @@ class SoloEngine:
         """
         self._refuse_if_halted()
         identity = self._pool.add(data)
-        with self._wake:
-            self._wake.notify_all()
+        if self._interval or self._thread is None:
+            return identity
+        is_left = True
+        if self._making.acquire(blocking=False):
+            try:
+                is_left = self._make_waiting()
+            finally:
+                self._making.release()
+        if is_left:
+            with self._wake:
+                self._asked = True
+                self._wake.notify_all()
         return identity
 
     def make_block(self) -> Block:
@@ -166,19 +179,26 @@ class SoloEngine:
             EngineHalted: this or an earlier block met a fault that the engine cannot go on from.
         """
         with self._making:
+            return self._make_next()
+
+    def _make_waiting(self) -> bool:
+        """Make a block of what waits; return whether it took something and left something for the next."""
+        return bool(len(self._pool) and self._make_next().transactions and len(self._pool))
+
+    def _make_next(self) -> Block:
+        self._refuse_if_halted()
+        begin = time.monotonic()
+        try:
+            block, finalized = self._make()
+        except Exception as error:
+            self._failure = error
+            if self._on_halt is not None:
+                self._on_halt(error)
             self._refuse_if_halted()
-            begin = time.monotonic()
-            try:
-                block, finalized = self._make()
-            except Exception as error:
-                self._failure = error
-                if self._on_halt is not None:
-                    self._on_halt(error)
-                self._refuse_if_halted()
-                raise
-            self.last_seconds = time.monotonic() - begin
-            if self._on_block is not None:
-                self._on_block(block, finalized)
+            raise
+        self.last_seconds = time.monotonic() - begin
+        if self._on_block is not None:
+            self._on_block(block, finalized)
         return block
 
     def _make(self) -> tuple[Block, FinalizedBlock]:
@@ -187,9 +207,9 @@ class SoloEngine:
         reveal = self._reveals.get_reveal(height)
         chosen = self._application.prepare_proposal(self._pool.select())
         moment = max(self._clock(), position.time)  # the clock may have been set back
-        proposal = Proposal(height, moment, self._operator, reveal, chosen)
+        proposal = Proposal(height, moment, self._operator.public_key, reveal, chosen)
         finalized = self._application.finalize_block(proposal)
-        block = Block(0, finalized.header, chosen, seal_header(self._seed, finalized.header))
+        block = Block(0, finalized.header, chosen, seal_header(self._operator, finalized.header))
         self._application.commit(block)
         self._pool.settle(block)
         return block, finalized
@@ -208,10 +228,19 @@ class SoloEngine:
         due = time.monotonic() + self._interval
         while self._wait(due):
             try:
-                self.make_block()
+                if self._interval:
+                    self.make_block()
+                else:
+                    self._make_all()
             except EngineHalted:
                 return
             due = max(due + self._interval, time.monotonic())
+
+    def _make_all(self) -> None:
+        """Make blocks until nothing waits that they could take."""
+        with self._making:
+            while self._make_waiting():
+                pass
 
     def _wait(self, due: float) -> bool:
         """Return True when the next block is due, False when the engine stops."""
@@ -222,7 +251,8 @@ class SoloEngine:
                     if left <= 0:
                         return True
                     self._wake.wait(left)
-                elif len(self._pool):
+                elif self._asked:
+                    self._asked = False
                     return True
                 else:
                     self._wake.wait()
@@ -245,7 +275,7 @@ class SoloEngine:
 
     def get_validators(self) -> tuple[bytes, ...]:
         """Return the operator's key."""
-        return (self._operator,)
+        return (self._operator.public_key,)
 
     def get_capabilities(self) -> Capabilities:
         """Return what this engine can promise: nothing against its operator."""

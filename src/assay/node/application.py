@@ -77,7 +77,6 @@ class LedgerStore(ManyReader, LeafSource, Protocol):
 class _Pending:
     """A block that was finalized and not committed."""
 
-    block: bytes
     finalized: FinalizedBlock
     changes: Mapping[bytes, bytes | None]
 
@@ -160,6 +159,7 @@ class LedgerApplication:
             opened = open_transaction(self._get_position().chain_id, data, parameters.max_transaction_bytes)
             self._remember(data, opened)
         transaction = opened.transaction
+        self._reader.prefetch(list_accounts((opened,)))
         account = StateView(self._reader).read(account_key(transaction.account), Account) or NEW_ACCOUNT
         if transaction.nonce < account.nonce:
             raise WrongNonce("the nonce was used", expected=f"at least {account.nonce}", actual=transaction.nonce)
@@ -221,8 +221,8 @@ class LedgerApplication:
             {hash_key(key): None if value is None else sha256(value).digest() for key, value in outcome.changes.items()}
         )
         header = _make_header(position, proposal, environment, compute_results_root(outcome.results), root)
-        finalized = FinalizedBlock(header, outcome.results, outcome.messages, outcome.notices)
-        self._pending = _Pending(compute_block_id(header), finalized, outcome.changes)
+        finalized = FinalizedBlock(compute_block_id(header), header, outcome.results, outcome.messages, outcome.notices)
+        self._pending = _Pending(finalized, outcome.changes)
         return finalized
 
     def process_proposal(self, block: Block) -> FinalizedBlock:
@@ -250,7 +250,7 @@ class LedgerApplication:
             StorageError: the disk; everything stands where it stood.
         """
         pending = self._pending
-        if pending is None or compute_block_id(block.header) != pending.block:
+        if pending is None or block.header != pending.finalized.header:
             raise ApplicationNotReady("this is not the block that was finalized last")
         if compute_transactions_root(block.transactions) != block.header.transactions:
             raise WrongRoot("the block has other transactions than its header")

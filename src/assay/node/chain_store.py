@@ -9,7 +9,7 @@ from typing import Final, Self
 import msgspec
 
 from assay.consensus.engine import FinalizedBlock
-from assay.protocol.blocks import Block, Header, compute_block_id
+from assay.protocol.blocks import Block, Header
 from assay.protocol.encoding import decode, encode
 from assay.protocol.environment import Notice
 from assay.protocol.ledger_proofs import hash_key
@@ -95,9 +95,13 @@ class ChainStore:
             StoredTransaction(result.transaction, data, encode(result), message)
             for data, result, message in zip(block.transactions, finalized.results, finalized.messages, strict=True)
         )
-        identity, notices = compute_block_id(header), _encode_notices(finalized.notices)
-        stored = StoredBlock(header.height, identity, encode(header), block.seal, notices, transactions)
+        notices = _encode_notices(finalized.notices)
+        stored = StoredBlock(header.height, finalized.id, encode(header), block.seal, notices, transactions)
         self._open.commit(stored, _to_paths(changes))
+
+    def reserve_log(self) -> None:
+        """Make commits quicker: see `database.reserve_log`."""
+        self._open.reserve_log()
 
     def close(self) -> None:
         """Close the database and give the folder free."""

@@ -23,7 +23,7 @@ from assay.node.founding import GENESIS, read_reveals
 from assay.node.logs import log
 from assay.node.mempool import Mempool, MempoolLimits
 from assay.node.views import ChainViews, NothingCommitted
-from assay.protocol.blocks import Block, Genesis, compute_block_id, compute_chain_id
+from assay.protocol.blocks import Block, Genesis, compute_chain_id
 from assay.protocol.contracts.account_records import Account
 from assay.protocol.contracts.accounts import account_key
 from assay.protocol.contracts.submission_keys import status_key, submission_key
@@ -125,6 +125,7 @@ class NodeCore:
 
     def start(self) -> None:
         """Make the first block if there is none, so that everything can be proven; then go on making blocks."""
+        self.store.reserve_log()
         if self.get_height() == 0:
             self.engine.make_block()
         self.engine.start()
@@ -139,7 +140,7 @@ class NodeCore:
         log("node stopped", chain=self.chain_id.hex())
 
     def listen(self, on_block: Callable[[], None], on_halt: Callable[[], None]) -> None:
-        """Call these, in the engine's thread, after each block and when no more blocks can be made."""
+        """Call these, in the thread that made the block, after each block and when no more blocks can be made."""
         self._on_block, self._on_halt = on_block, on_halt
 
     @property
@@ -209,7 +210,8 @@ class NodeCore:
 
     def _note_block(self, block: Block, finalized: FinalizedBlock) -> None:
         header = block.header
-        self._last = StoredHeader(header.height, compute_block_id(header), encode(header), block.seal)
+        self._last = StoredHeader(header.height, finalized.id, encode(header), block.seal)
+        self._on_block()  # those who wait first
         self.metrics.height.set(header.height)
         self.metrics.blocks.inc()
         self.metrics.waiting.set(len(self.pool))
@@ -218,7 +220,6 @@ class NodeCore:
             self.metrics.transactions.labels(code or "carried-out").inc(count)
         if block.transactions:
             log("block", height=header.height, transactions=len(block.transactions))
-        self._on_block()
 
     def _note_halt(self, error: Exception) -> None:
         self.halt = error

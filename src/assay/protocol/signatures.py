@@ -41,12 +41,28 @@ class SignatureRefuted(Refuted):
 
 def get_public_key(seed: bytes) -> bytes:
     """Return the 32-byte public key of a 32-byte seed."""
-    return bytes(SigningKey(seed).verify_key)
+    return Signer(seed).public_key
 
 
 def sign(seed: bytes, message: bytes) -> bytes:
     """Return the 64-byte signature of `message` by the key with this 32-byte seed."""
-    return SigningKey(seed).sign(message).signature
+    return Signer(seed).sign(message)
+
+
+class Signer:
+    """A key that signs often: its seed is expanded once, which takes as long as a signature.
+
+    Args:
+        seed: 32 bytes.
+    """
+
+    def __init__(self, seed: bytes) -> None:
+        self._key = SigningKey(seed)
+        self.public_key = bytes(self._key.verify_key)
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature of `message`."""
+        return self._key.sign(message).signature
 
 
 def verify_signature(public_key: bytes, message: bytes, signature: bytes) -> None:

@@ -17,7 +17,7 @@ from typing import Final, Self
 
 from assay.errors import StorageError, UsageError
 from assay.storage.chain_reads import ChainReads, Changes, StoredBlock, to_prefix
-from assay.storage.database import database_errors, open_reader, open_writer, transaction
+from assay.storage.database import database_errors, open_reader, open_writer, reserve_log, transaction
 from assay.storage.files import Files, OpenFile
 
 DATABASE: Final = "chain.sqlite"
@@ -74,6 +74,7 @@ class ChainDatabase:
         self._lock = lock
         self._connection = connection
         self.reads = ChainReads(connection, self.path)
+        self._height = self.reads.read_height()  # nobody else writes
 
     @classmethod
     def create(cls, folder: Path, meta: Mapping[str, bytes], state: Changes, *, files: Files | None = None) -> Self:
@@ -143,7 +144,7 @@ class ChainDatabase:
             HeightRefused: the block does not follow the last one.
             StorageError: the disk; the database stands where it stood.
         """
-        expected = self.reads.read_height() + 1
+        expected = self._height + 1
         if block.height != expected:
             raise HeightRefused("the block does not follow the last one", expected=expected, actual=block.height)
         height, write = block.height, self._connection.executemany
@@ -156,6 +157,7 @@ class ChainDatabase:
             prefixes = sorted((to_prefix(each.id), height, i) for i, each in enumerate(block.transactions))
             write("INSERT INTO transaction_index VALUES (?, ?, ?)", prefixes)
             self._apply(state)
+        self._height = height
 
     def _apply(self, state: Changes) -> None:
         ordered = sorted(state.items())  # in the order of the tree of SQLite: each of its pages is touched once
@@ -163,6 +165,10 @@ class ChainDatabase:
         deleted = [(path,) for path, value in ordered if value is None]
         self._connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", written)
         self._connection.executemany("DELETE FROM state WHERE path = ?", deleted)
+
+    def reserve_log(self) -> None:
+        """Give the log its full length now, so that commits become quicker."""
+        reserve_log(self._connection, "INSERT INTO meta VALUES ('log', zeroblob(?))")
 
     def close(self) -> None:
         """Close the database and give the folder free; closing twice does nothing."""

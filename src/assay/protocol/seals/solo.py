@@ -13,7 +13,7 @@ from assay.errors import InvalidBlock
 from assay.protocol import tags
 from assay.protocol.blocks import Genesis, Header, compute_block_id
 from assay.protocol.hashing import tag_bytes
-from assay.protocol.signatures import SignatureRefuted, sign, verify_signature
+from assay.protocol.signatures import SignatureRefuted, Signer, verify_signature
 
 FAULT_MODEL = "one operator, who could choose the sample, the verifiers and the history"
 """What a certificate says about this engine."""
@@ -30,9 +30,9 @@ def compute_seal_message(header: Header) -> bytes:
     return tag_bytes(tags.SOLO_SEAL) + compute_block_id(header)
 
 
-def seal_header(seed: bytes, header: Header) -> bytes:
-    """Return the operator's 64-byte seal; `seed` is the 32-byte seed of its key."""
-    return sign(seed, compute_seal_message(header))
+def seal_header(operator: Signer, header: Header) -> bytes:
+    """Return the operator's 64-byte seal."""
+    return operator.sign(compute_seal_message(header))
 
 
 def verify_seal(genesis: Genesis, header: Header, seal: bytes) -> None:
