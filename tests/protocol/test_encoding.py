@@ -1,17 +1,23 @@
+import importlib
 import json
+import pkgutil
+import random
 import sys
 import tracemalloc
+import typing
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import assay.protocol
 from assay.errors import MalformedEvidence
 from assay.protocol import encoding, scan
 from assay.protocol.encoding import Record, bits_to_float, decode, encode, float_to_bits
 from assay.protocol.evidence.model_state import Alias, AliasTable, TensorRecord
 from assay.protocol.evidence.program import Program
+from tests.fuzz.mutations import mutate_bytes, mutate_encoded_item
 from tests.protocol import second_decoder
 from tools import encoding_vectors, example_records
 
@@ -213,3 +219,49 @@ def test_every_record_has_a_form():
         assert kind.__struct_defaults__ == ()
         assert kind.__struct_config__.forbid_unknown_fields
         assert kind.__struct_config__.frozen
+
+
+def measure_depth(kind, within=()):
+    """Return how many arrays lie within each other at most in a record of a kind."""
+    assert kind not in within, f"{kind} contains itself"
+    deepest = 0
+    for part in typing.get_type_hints(kind).values():
+        pending = [(part, 1)]
+        while pending:
+            each, depth = pending.pop()
+            if isinstance(each, type) and issubclass(each, Record):
+                deepest = max(deepest, depth + measure_depth(each, (*within, kind)) - 1)
+            else:
+                is_array = typing.get_origin(each) is tuple
+                deepest = max(deepest, depth if is_array else 0)
+                pending += [(inner, depth + is_array) for inner in typing.get_args(each)]
+    return 1 + deepest
+
+
+def test_no_type_of_record_is_deeper_than_the_walk_allows():
+    """ENC-8: so that canonical bytes of any record need no walk."""
+    for module in pkgutil.walk_packages(assay.protocol.__path__, "assay.protocol."):
+        importlib.import_module(module.name)
+    kinds, pending = set(), [Record]
+    while pending:
+        kinds.add(kind := pending.pop())
+        pending += kind.__subclasses__()
+    depths = {kind: measure_depth(kind) for kind in kinds}
+    assert len(depths) > 60
+    assert depths[AliasTable] == 3
+    assert max(depths.values()) <= scan.MAX_DEPTH
+
+
+@pytest.mark.parametrize("name", sorted(example_records.EXAMPLES))
+def test_few_bytes_are_decoded_as_many_are(monkeypatch, name):
+    """ENC-1 to ENC-13: the order of the steps changes neither what is accepted nor the code of a refusal."""
+    rng, data = random.Random(name), encode(example_records.EXAMPLES[name])
+    kind = type(example_records.EXAMPLES[name])
+    cases = [data, b""] + [
+        mutate_encoded_item(rng, msgspec.msgpack.decode(data)) if i % 2 else mutate_bytes(rng, data, data)
+        for i in range(300)
+    ]
+    few = [find_code(decode, case, kind) for case in cases]
+    monkeypatch.setattr(encoding, "_SMALL", -1)
+    assert few == [find_code(decode, case, kind) for case in cases]
+    assert few[:2] == [None, "encoding.truncated"]
