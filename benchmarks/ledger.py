@@ -31,7 +31,7 @@ from assay.client.builders import Payer, build_transfer
 from assay.node.address import CHAIN
 from assay.node.application import LedgerApplication
 from assay.node.chain_store import ChainStore
-from assay.node.core import NodeCore, NodeSettings
+from assay.node.core import NodeCore, NodeSettings, freeze_memory
 from assay.node.founding import Founding, found_ledger
 from assay.node.mempool import MempoolFull, MempoolLimits
 from assay.protocol.blocks import Genesis, compute_chain_id
@@ -207,6 +207,7 @@ def run(folder: Path, accounts: int, transfers: int) -> int:
     load = prepare(folder / "node", accounts, transfers)
     start = time.perf_counter()
     core = open_core(load.folder, INTERVAL_MS)
+    freeze_memory()
     core.start()
     print(f"ledger state built in {time.perf_counter() - start:.1f} s", flush=True)
     before = measure_signatures(load, min(4000, transfers))

@@ -77,6 +77,7 @@ class LedgerStore(ManyReader, LeafSource, Protocol):
 class _Pending:
     """A block that was finalized and not committed."""
 
+    transactions: tuple[bytes, ...]
     finalized: FinalizedBlock
     changes: Mapping[bytes, bytes | None]
 
@@ -159,7 +160,6 @@ class LedgerApplication:
             opened = open_transaction(self._get_position().chain_id, data, parameters.max_transaction_bytes)
             self._remember(data, opened)
         transaction = opened.transaction
-        self._reader.prefetch(list_accounts((opened,)))
         account = StateView(self._reader).read(account_key(transaction.account), Account) or NEW_ACCOUNT
         if transaction.nonce < account.nonce:
             raise WrongNonce("the nonce was used", expected=f"at least {account.nonce}", actual=transaction.nonce)
@@ -184,10 +184,8 @@ class LedgerApplication:
                 opened = self._opened.get(data) or self.open_checked(data)[0]
                 transaction = opened.transaction
                 charge(view, transaction.account, transaction.nonce, transaction.fee, parameters.minimum_fee)
-            except InvalidTransaction:
-                view.drop()
+            except InvalidTransaction:  # raised before anything is written
                 continue
-            view.keep()
             chosen.append(data)
             size += len(data)
         return tuple(chosen)
@@ -222,7 +220,7 @@ class LedgerApplication:
         )
         header = _make_header(position, proposal, environment, compute_results_root(outcome.results), root)
         finalized = FinalizedBlock(compute_block_id(header), header, outcome.results, outcome.messages, outcome.notices)
-        self._pending = _Pending(finalized, outcome.changes)
+        self._pending = _Pending(proposal.transactions, finalized, outcome.changes)
         return finalized
 
     def process_proposal(self, block: Block) -> FinalizedBlock:
@@ -252,7 +250,7 @@ class LedgerApplication:
         pending = self._pending
         if pending is None or block.header != pending.finalized.header:
             raise ApplicationNotReady("this is not the block that was finalized last")
-        if compute_transactions_root(block.transactions) != block.header.transactions:
+        if block.transactions != pending.transactions:
             raise WrongRoot("the block has other transactions than its header")
         with self._lock:
             try:

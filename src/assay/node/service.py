@@ -16,7 +16,7 @@ import msgspec
 
 from assay.errors import AssayError, NetworkError, StorageError, UsageError
 from assay.node.address import ADDRESS, CHAIN, Address, read_address
-from assay.node.core import NodeCore, NodeSettings
+from assay.node.core import NodeCore, NodeSettings, freeze_memory
 from assay.node.server import NodeServer
 from assay.storage.chain import get_holder
 from assay.storage.files import Files, write_atomic
@@ -68,6 +68,7 @@ def run_service(
         if on_ready is not None:
             on_ready(address)
 
+    freeze_memory()
     before = {number: signal.signal(number, lambda *_: server.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.run(announce)

@@ -78,7 +78,7 @@ class NewerFormat(MalformedEvidence):
 
 RecordT = TypeVar("RecordT", bound=Record)
 
-_SMALL: Final = 65_536
+_SMALL: Final = 1024 * 1024
 """Up to so many bytes are decoded first and looked at closely where they are not canonical."""
 
 _encoder = msgspec.msgpack.Encoder()

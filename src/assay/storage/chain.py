@@ -17,7 +17,7 @@ from typing import Final, Self
 
 from assay.errors import StorageError, UsageError
 from assay.storage.chain_reads import ChainReads, Changes, StoredBlock, to_prefix
-from assay.storage.database import database_errors, open_reader, open_writer, reserve_log, transaction
+from assay.storage.database import database_errors, open_reader, open_writer, reserve_log, transaction, write_rows
 from assay.storage.files import Files, OpenFile
 
 DATABASE: Final = "chain.sqlite"
@@ -147,15 +147,13 @@ class ChainDatabase:
         expected = self._height + 1
         if block.height != expected:
             raise HeightRefused("the block does not follow the last one", expected=expected, actual=block.height)
-        height, write = block.height, self._connection.executemany
+        height = block.height
         with transaction(self._connection, self.path):
             self._connection.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?)", block[:5])
-            write(
-                "INSERT INTO transactions VALUES (?, ?, ?, ?, ?, ?)",
-                [(height, position, *each) for position, each in enumerate(block.transactions)],
-            )
+            rows = [(height, position, *each) for position, each in enumerate(block.transactions)]
+            write_rows(self._connection, "INSERT INTO transactions VALUES", rows)
             prefixes = sorted((to_prefix(each.id), height, i) for i, each in enumerate(block.transactions))
-            write("INSERT INTO transaction_index VALUES (?, ?, ?)", prefixes)
+            write_rows(self._connection, "INSERT INTO transaction_index VALUES", prefixes)
             self._apply(state)
         self._height = height
 
@@ -163,7 +161,7 @@ class ChainDatabase:
         ordered = sorted(state.items())  # in the order of the tree of SQLite: each of its pages is touched once
         written = [(path, value) for path, value in ordered if value is not None]
         deleted = [(path,) for path, value in ordered if value is None]
-        self._connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", written)
+        write_rows(self._connection, "INSERT OR REPLACE INTO state VALUES", written)
         self._connection.executemany("DELETE FROM state WHERE path = ?", deleted)
 
     def reserve_log(self) -> None:

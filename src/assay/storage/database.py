@@ -9,7 +9,7 @@ Source: sqlite.org, "Write-Ahead Logging", "Defense Against The Dark Arts", "Res
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,9 @@ APPLICATION_ID: Final = 0x41535359
 _PAGE_BYTES: Final = 4096
 _WAL_PAGES: Final = 8192  # 32 MiB of log before it is copied back
 _SPILLING: Final = 16  # pages
+
+_ROWS: Final = 128
+"""Rows in one statement: with many more a statement is slow to parse, and takes no less time a row."""
 
 
 class DatabaseDamaged(StorageError):
@@ -137,6 +140,22 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
             if connection.in_transaction:  # SQLite rolls back by itself where the disk is full
                 connection.execute("ROLLBACK")
             raise
+
+
+def write_rows(connection: sqlite3.Connection, insert: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert rows of equal length, many in one statement.
+
+    Between two rows of `executemany` other threads of Python may run: where some are busy, each row waits for them.
+
+    Args:
+        connection: of `open_writer`, inside a transaction.
+        insert: the statement up to and with VALUES.
+        rows: what to insert.
+    """
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
+        places = ",".join(["(" + ",".join("?" * len(part[0])) + ")"] * len(part))
+        connection.execute(f"{insert} {places}", [value for row in part for value in row])
 
 
 def reserve_log(connection: sqlite3.Connection, fill: str) -> None:
