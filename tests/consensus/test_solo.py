@@ -1,6 +1,7 @@
 """The engine of one operator: its thread, its clock, its end."""
 
 import threading
+import time
 
 import pytest
 
@@ -10,6 +11,9 @@ from assay.errors import StorageError
 from assay.node.application import LedgerApplication
 from assay.node.memory_store import MemoryStore
 from assay.node.mempool import Mempool
+from assay.protocol.contracts.account_records import Account
+from assay.protocol.contracts.accounts import account_key
+from assay.protocol.encoding import decode
 from tests.conformance.test_engines import BEACON, LENGTH, OPERATOR, StoredBlocks, make_genesis, transfer
 
 
@@ -34,14 +38,28 @@ class FailingStore(MemoryStore):
         super().commit(block, finalized, changes)
 
 
+def find_nonce(application, account):
+    """Return the nonce that the next transaction of an account must have."""
+    value = application.query(account_key(account)).value
+    return 0 if value is None else decode(value, Account).nonce
+
+
 def make_engine(store=None, **settings):
     """Return an engine on a new ledger, and its store."""
     store = MemoryStore() if store is None else store
     application = LedgerApplication(store)
     application.init_chain(make_genesis())
     settings = {"operator_seed": OPERATOR, "reveals": RevealChain.build(BEACON, LENGTH), **settings}
-    pool = Mempool(application.open_checked, lambda _: 0)
+    pool = Mempool(application.open_checked, lambda account: find_nonce(application, account))
     return SoloEngine(application, make_genesis(), StoredBlocks(store), pool, **settings), store
+
+
+def wait_until(is_so):
+    """Wait for another thread."""
+    end = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 def test_dates_of_blocks_never_fall_when_the_clock_jumps():
@@ -73,6 +91,46 @@ def test_on_demand_there_are_blocks_only_for_transactions():
     assert committed.wait(30)
     engine.stop()
     assert [len(block.transactions) for block in store.blocks] == [1]
+
+
+def test_whoever_submits_makes_the_block():
+    """At interval 0 the block is durable when `submit` returns; before `start` nothing is made."""
+    makers = []
+    engine, store = make_engine(on_block=lambda *_: makers.append(threading.current_thread()))
+    engine.submit(transfer(0))
+    assert store.blocks == []
+    engine.start()
+    wait_until(lambda: len(store.blocks) == 1)  # what waited before
+    engine.submit(transfer(1))
+    assert [len(block.transactions) for block in store.blocks] == [1, 1]
+    assert makers[1] is threading.current_thread()
+    engine.stop()
+
+
+def test_what_comes_while_a_block_is_made_is_in_the_next():
+    """At interval 0, twenty threads at once: everything is committed, each once, and no block is empty."""
+    engine, store = make_engine()
+    engine.start()
+    threads = [threading.Thread(target=engine.submit, args=(transfer(nonce),)) for nonce in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_until(lambda: sum(len(block.transactions) for block in store.blocks) == 20)
+    engine.stop()
+    assert all(block.transactions for block in store.blocks)
+
+
+def test_what_no_block_can_take_makes_no_empty_blocks():
+    """At interval 0 a transaction whose nonce is not the next waits; blocks go on with what comes."""
+    engine, store = make_engine()
+    engine.start()
+    engine.submit(transfer(1))
+    time.sleep(0.1)
+    assert store.blocks == []
+    engine.submit(transfer(0))
+    assert [len(block.transactions) for block in store.blocks] == [2]
+    engine.stop()
 
 
 def test_at_an_interval_there_are_empty_blocks_too():

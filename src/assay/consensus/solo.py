@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar, Final, Protocol
 
 from assay.consensus.engine import Application, Capabilities, FinalizedBlock, Proposal
@@ -130,7 +131,7 @@ class SoloEngine:
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
         self.last_seconds = 0.0
-        """How long the last block took, from the choice of its transactions to its being durable."""
+        """How long the last block took, from its chosen transactions to its being durable."""
 
     def start(self) -> None:
         """Begin to make blocks in a thread of its own."""
@@ -178,41 +179,48 @@ class SoloEngine:
         Raises:
             EngineHalted: this or an earlier block met a fault that the engine cannot go on from.
         """
-        with self._making:
-            return self._make_next()
+        with self._making, self._halting():
+            return self._make(self._choose())
 
     def _make_waiting(self) -> bool:
-        """Make a block of what waits; return whether it took something and left something for the next."""
-        return bool(len(self._pool) and self._make_next().transactions and len(self._pool))
+        """Make a block of what waits and can stand in one, if anything; return whether another may follow."""
+        with self._halting():
+            chosen = self._choose()
+            if chosen:
+                self._make(chosen)
+            return bool(chosen and len(self._pool))
 
-    def _make_next(self) -> Block:
+    @contextmanager
+    def _halting(self) -> Iterator[None]:
+        """Refuse to begin after a fault, and end for good with one."""
         self._refuse_if_halted()
-        begin = time.monotonic()
         try:
-            block, finalized = self._make()
+            yield
         except Exception as error:
             self._failure = error
             if self._on_halt is not None:
                 self._on_halt(error)
             self._refuse_if_halted()
             raise
-        self.last_seconds = time.monotonic() - begin
-        if self._on_block is not None:
-            self._on_block(block, finalized)
-        return block
 
-    def _make(self) -> tuple[Block, FinalizedBlock]:
+    def _choose(self) -> tuple[bytes, ...]:
+        return self._application.prepare_proposal(self._pool.select())
+
+    def _make(self, chosen: tuple[bytes, ...]) -> Block:
+        begin = time.monotonic()
         position = self._application.info().position
         height = position.height + 1
         reveal = self._reveals.get_reveal(height)
-        chosen = self._application.prepare_proposal(self._pool.select())
         moment = max(self._clock(), position.time)  # the clock may have been set back
         proposal = Proposal(height, moment, self._operator.public_key, reveal, chosen)
         finalized = self._application.finalize_block(proposal)
         block = Block(0, finalized.header, chosen, seal_header(self._operator, finalized.header))
         self._application.commit(block)
         self._pool.settle(block)
-        return block, finalized
+        self.last_seconds = time.monotonic() - begin
+        if self._on_block is not None:
+            self._on_block(block, finalized)
+        return block
 
     def _refuse_if_halted(self) -> None:
         if self._failure is not None or self._stopping:
