@@ -166,6 +166,21 @@ def test_a_fault_of_the_disk_halts_the_engine():
     assert len(store.blocks) == 1
 
 
+def test_ctrl_c_in_the_thread_that_makes_a_block_halts_the_engine():
+    """Memory and disk may differ then; nothing more is made, and the interruption goes on."""
+    told = []
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    engine, store = make_engine(on_block=interrupt, on_halt=told.append)
+    with pytest.raises(KeyboardInterrupt):
+        engine.make_block()
+    with pytest.raises(EngineHalted):
+        engine.make_block()
+    assert (len(told), len(store.blocks)) == (1, 1)
+
+
 def test_the_last_reveal_is_the_last_block():
     """When the chain of reveals has ended, the engine halts and says what to do."""
     engine, store = make_engine()

@@ -239,6 +239,25 @@ def test_signatures_are_checked_once(world, monkeypatch):
     assert len(world.application.finalize_block(proposal).results) == 2
 
 
+def test_a_query_while_a_block_is_committed(world):
+    """Whoever must not wait is told at once; everybody else gets the state after the commit."""
+    key = account_key(BOB.account)
+    seen = []
+    commit = world.store.commit
+
+    def commit_slowly(*arguments):
+        seen.append(world.application.try_query(key, prove=True))
+        commit(*arguments)
+
+    world.store.commit = commit_slowly
+    before = world.application.try_query(key, prove=True)
+    assert before == world.application.query(key, prove=True)
+    world.do(ALICE, Transfer(BOB.account, 5))
+    assert seen == [None]
+    after = world.application.try_query(key, prove=True)
+    assert (after.height, after.value != before.value) == (before.height + 1, True)
+
+
 @pytest.mark.parametrize("make_tree", [make_ledger_tree, PlainLedgerTree])
 def test_a_ledger_that_grows(monkeypatch, make_tree):
     """A ledger that grows far beyond its first size keeps the right root, with the native tree and without it."""

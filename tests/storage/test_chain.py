@@ -1,6 +1,7 @@
 """The chain database: one writer, one transaction a block, snapshots beside it."""
 
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -20,8 +21,8 @@ from assay.storage.chain import (
     get_holder,
 )
 from assay.storage.chain_reads import StoredBlock, StoredTransaction
-from assay.storage.database import DatabaseDamaged, DatabaseForeign, DatabaseNewer
-from assay.storage.files import DiskFull, FileTaken
+from assay.storage.database import LOG_BYTES, DatabaseDamaged, DatabaseForeign, DatabaseNewer
+from assay.storage.files import DiskFull, Files, FileTaken
 from tests.storage.chain_process import HEIGHT, expect_state, make_block, make_changes, make_path
 
 
@@ -231,3 +232,67 @@ def test_damaged_foreign_and_newer_databases_are_refused(folder, tmp_path):
             ChainDatabase.open(folder)
     connection.close()
     assert get_holder(folder) is None
+
+
+def get_log_size(folder):
+    """Return the bytes of the write-ahead log."""
+    return (folder / f"{DATABASE}-wal").stat().st_size
+
+
+def test_a_reserved_log_is_overwritten(folder):
+    """Its length is there from the start and stays; what lies in it means nothing, also after a kill."""
+    chain = make_chain(folder, 2)
+    chain.reserve_log()
+    reserved = get_log_size(folder)
+    assert reserved >= LOG_BYTES
+    assert (chain.reads.read_meta("log"), read_all(chain)) == (None, expect_state(2))
+    for height in range(3, 40):
+        chain.commit(make_block(height), make_changes(height))
+    assert get_log_size(folder) == reserved
+    copy = folder.with_name("copy")  # as a kill leaves it
+    shutil.copytree(folder, copy)
+    chain.close()
+    chain = ChainDatabase.open(copy)
+    assert read_all(chain) == expect_state(39)
+    assert chain.reads.read_meta("log") is None
+    chain.close()
+
+
+class NearlyFull(Files):
+    """A disk with 100 MiB left."""
+
+    def get_free_space(self, path):
+        return 100 * 2**20
+
+
+def test_on_a_full_disk_no_log_is_reserved(folder):
+    """Nor where the disk fills up in the midst of it: what the log took is given back."""
+    make_chain(folder, 3).close()
+    chain = ChainDatabase.open(folder, files=NearlyFull())
+    chain.reserve_log()
+    assert get_log_size(folder) == 0
+    chain.close()
+    chain = ChainDatabase.open(folder)
+    cache = chain._connection.execute("PRAGMA cache_size").fetchone()
+    chain._connection.execute("PRAGMA max_page_count = 2000")
+    chain.reserve_log()
+    assert get_log_size(folder) == 0
+    assert chain._connection.execute("PRAGMA cache_size").fetchone() == cache
+    assert read_all(chain) == expect_state(3)
+    chain.commit(make_block(4), make_changes(4))
+    chain.close()
+
+
+def test_a_log_that_another_writer_holds_back(folder):
+    """Whoever writes to the database without the lock is named by a typed error."""
+    chain = make_chain(folder, 1)
+    chain._connection.execute("PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(folder / DATABASE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(FileTaken):
+        chain.reserve_log()
+    other.execute("ROLLBACK")
+    other.close()
+    chain.commit(make_block(2), make_changes(2))
+    assert read_all(chain) == expect_state(2)
+    chain.close()

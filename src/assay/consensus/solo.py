@@ -109,7 +109,7 @@ class SoloEngine:
         interval_ms: int = 0,
         clock: Callable[[], int] = _read_clock,
         on_block: Listener | None = None,
-        on_halt: Callable[[Exception], None] | None = None,
+        on_halt: Callable[[BaseException], None] | None = None,
     ) -> None:
         named = (genesis.engine.operator, genesis.engine.beacon_anchor, genesis.engine.beacon_length)
         operator = Signer(operator_seed)
@@ -129,7 +129,7 @@ class SoloEngine:
         self._asked = True  # on demand: for a block of what waits
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self.last_seconds = 0.0
         """How long the last block took, from its chosen transactions to its being durable."""
 
@@ -155,7 +155,7 @@ class SoloEngine:
 
         Raises:
             InvalidTransaction: it could not stand in a block, or it waits already, or no more may wait.
-            EngineHalted: no more blocks are made.
+            EngineHalted: no more blocks are made. On demand the transaction may stand in the last one nevertheless.
         """
         self._refuse_if_halted()
         identity = self._pool.add(data)
@@ -196,11 +196,12 @@ class SoloEngine:
         self._refuse_if_halted()
         try:
             yield
-        except Exception as error:
+        except BaseException as error:  # Ctrl-C in the thread that submits may leave memory and disk apart
             self._failure = error
             if self._on_halt is not None:
                 self._on_halt(error)
-            self._refuse_if_halted()
+            if isinstance(error, Exception):
+                self._refuse_if_halted()
             raise
 
     def _choose(self) -> tuple[bytes, ...]:

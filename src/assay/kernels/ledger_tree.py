@@ -106,7 +106,7 @@ class NativeLedgerTree:
     @property
     def root(self) -> bytes:
         """Root of the ledger state (LST-3)."""
-        return bytes(self._tree.hash)
+        return self._root
 
     def rebuild(self) -> None:
         """Compute everything from the leaves."""
@@ -116,6 +116,7 @@ class NativeLedgerTree:
         self._tree.node_prefix[:] = b"\x01" + tag_bytes(tags.STATE_TREE)
         self._tree.empty[:] = self._tree.hash[:] = self._tree.next_hash[:] = EMPTY
         self._leaves, self._nodes = _Room(self._tree.leaves, _LEAF_BYTES), _Room(self._tree.nodes, _NODE_BYTES)
+        self._root = EMPTY
         for leaves in self._source.get_leaves(BUILD_BITS, range(1 << BUILD_BITS)):
             self.compute_update(dict(leaves))
             self.apply()
@@ -140,6 +141,7 @@ class NativeLedgerTree:
             raise NothingComputed("no update was computed since the last one was applied")
         self._is_computed = False
         self._settle(self._address, 1)
+        self._root = bytes(self._tree.hash)
 
     def prove(self, path: bytes) -> StateProof:
         """Return the proof that a path has its value, or that it has none (LST-5 to LST-7)."""

@@ -214,6 +214,7 @@ class LedgerApplication:
             self._opened.get(data) or open_or_refuse(position.chain_id, data, most) for data in proposal.transactions
         ]
         self._reader.prefetch(list_accounts(opened))
+        self._pending = None  # the tree keeps one update
         outcome = execute_block(self._reader, opened, environment)
         root = self._tree.compute_update(
             {hash_key(key): None if value is None else sha256(value).digest() for key, value in outcome.changes.items()}
@@ -269,9 +270,21 @@ class LedgerApplication:
     def query(self, key: bytes, *, prove: bool = False) -> QueryAnswer:
         """Return a value of the ledger state at the last commit; `key` begins with its contract's tag."""
         with self._lock:
-            value = self._reader.get(key)
-            proof = self._tree.prove(hash_key(key)) if prove else None
-            return QueryAnswer(self._get_position().height, value, proof)
+            return self._query(key, prove=prove)
+
+    def try_query(self, key: bytes, *, prove: bool = False) -> QueryAnswer | None:
+        """Return the same at once, or None where a block is being committed."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return self._query(key, prove=prove)
+        finally:
+            self._lock.release()
+
+    def _query(self, key: bytes, *, prove: bool) -> QueryAnswer:
+        value = self._reader.get(key)
+        proof = self._tree.prove(hash_key(key)) if prove else None
+        return QueryAnswer(self._get_position().height, value, proof)
 
     def _get_position(self) -> Position:
         if self._position is None:

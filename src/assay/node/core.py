@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple, TypeVar
 
-from assay.consensus.engine import FinalizedBlock
+from assay.consensus.engine import FinalizedBlock, QueryAnswer
 from assay.consensus.solo import SoloEngine
 from assay.errors import AssayError, UsageError
 from assay.node.address import CHAIN
@@ -97,7 +97,7 @@ class NodeCore:
         self.genesis = _read_genesis(settings.folder)
         self.chain_id = compute_chain_id(self.genesis)
         self._started = time.monotonic()
-        self.halt: Exception | None = None
+        self.halt: BaseException | None = None
         self._on_halt = _do_nothing
         self._on_block = _do_nothing
         self._last: StoredHeader | None = None
@@ -176,17 +176,20 @@ class NodeCore:
         Raises:
             NothingCommitted: there is no block yet.
         """
-        found = self.application.query(key, prove=True)
+        return self._add_header(self.application.query(key, prove=True))
+
+    def try_read_state(self, key: bytes) -> ProvenState | None:
+        """Return the same at once, or None where a block is being committed."""
+        found = self.application.try_query(key, prove=True)
+        return None if found is None else self._add_header(found)
+
+    def _add_header(self, found: QueryAnswer) -> ProvenState:
         header = self._last if self._last is not None and self._last.height == found.height else None
         if header is None:
             header = self.views.get_header(found.height)
         if header is None or found.proof is None:
             raise NothingCommitted("the ledger has no block yet", next_step="ask again in a moment")
         return ProvenState(found.value, found.proof, header)
-
-    def try_read_state(self, key: bytes) -> ProvenState | None:
-        """Return the same at once, or None where a block is being committed."""
-        return self.read_state(key)
 
     def read_record(self, key: bytes, kind: type[RecordT]) -> RecordT | None:
         """Return a record of the ledger state at the last block, without proof."""
@@ -222,7 +225,7 @@ class NodeCore:
         if block.transactions:
             log("block", height=header.height, transactions=len(block.transactions))
 
-    def _note_halt(self, error: Exception) -> None:
+    def _note_halt(self, error: BaseException) -> None:
         self.halt = error
         log("engine halted", level=logging.CRITICAL, error=error)
         self._on_halt()

@@ -135,5 +135,5 @@ def stop_service(folder: Path) -> int:
     raise NodeStuck("the node did not end", actual=f"process {pid}", next_step=f"see the end of {folder / LOG}")
 
 
-def _say(error: Exception) -> str:
+def _say(error: BaseException) -> str:
     return f"{error.code}: {error.message}" if isinstance(error, AssayError) else repr(error)

@@ -1,4 +1,4 @@
-"""A walk over raw bytes before anything is decoded: is this one well-formed item of the permitted part of MessagePack?
+"""A walk over raw bytes: is this one well-formed item of the permitted part of MessagePack?
 
 The walk keeps one counter for each open array and nothing else, so neither depth nor length of the input can exhaust
 stack or memory, and no limit of the interpreter decides what is accepted.

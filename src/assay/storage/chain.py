@@ -17,7 +17,15 @@ from typing import Final, Self
 
 from assay.errors import StorageError, UsageError
 from assay.storage.chain_reads import ChainReads, Changes, StoredBlock, to_prefix
-from assay.storage.database import database_errors, open_reader, open_writer, reserve_log, transaction, write_rows
+from assay.storage.database import (
+    LOG_BYTES,
+    database_errors,
+    open_reader,
+    open_writer,
+    reserve_log,
+    transaction,
+    write_rows,
+)
 from assay.storage.files import Files, OpenFile
 
 DATABASE: Final = "chain.sqlite"
@@ -27,6 +35,7 @@ KIND: Final = 1_000
 
 _WRITER_CACHE: Final = 256 * 1024 * 1024
 _READER_CACHE: Final = 32 * 1024 * 1024
+_MUCH_ROOM: Final = 8 * LOG_BYTES
 
 _SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -132,7 +141,12 @@ class ChainDatabase:
     def _acquire(cls, folder: Path, files: Files) -> Self:
         lock = files.lock(folder / LOCK)
         try:
-            return cls(folder, files, lock, open_writer(folder / DATABASE, KIND, _SCHEMA, cache_bytes=_WRITER_CACHE))
+            connection = open_writer(folder / DATABASE, KIND, _SCHEMA, cache_bytes=_WRITER_CACHE)
+            try:
+                return cls(folder, files, lock, connection)
+            except BaseException:
+                connection.close()
+                raise
         except BaseException:
             files.close(lock)
             raise
@@ -165,8 +179,13 @@ class ChainDatabase:
         self._connection.executemany("DELETE FROM state WHERE path = ?", deleted)
 
     def reserve_log(self) -> None:
-        """Give the log its full length now, so that commits become quicker."""
-        reserve_log(self._connection, "INSERT INTO meta VALUES ('log', zeroblob(?))")
+        """Give the log its full length now, so that commits become quicker; not on a disk that is nearly full.
+
+        Raises:
+            StorageError: the disk, but that it is full.
+        """
+        if self._files.get_free_space(self.folder) > _MUCH_ROOM:
+            reserve_log(self._connection, self.path, "INSERT INTO meta VALUES ('log', zeroblob(?))")
 
     def close(self) -> None:
         """Close the database and give the folder free; closing twice does nothing."""

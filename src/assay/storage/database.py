@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,10 @@ APPLICATION_ID: Final = 0x41535359
 """The bytes "ASSY" in the header of every database of Assay."""
 
 _PAGE_BYTES: Final = 4096
-_WAL_PAGES: Final = 8192  # 32 MiB of log before it is copied back
+_WAL_PAGES: Final = 8192
+LOG_BYTES: Final = _WAL_PAGES * _PAGE_BYTES
+"""Length of the log, 32 MiB, at which it is copied back and begins again."""
+
 _SPILLING: Final = 16  # pages
 
 _ROWS: Final = 128
@@ -158,26 +161,44 @@ def write_rows(connection: sqlite3.Connection, insert: str, rows: Sequence[tuple
         connection.execute(f"{insert} {places}", [value for row in part for value in row])
 
 
-def reserve_log(connection: sqlite3.Connection, fill: str) -> None:
+def reserve_log(connection: sqlite3.Connection, path: Path, fill: str) -> None:
     """Let the write-ahead log of the one writer reach the length at which it begins again.
 
     A commit that overwrites the log takes half the time of one for which the file system must find room. A transaction
-    that is never committed spills into the log; what it leaves there means nothing.
+    that is never committed spills into the log; what it leaves there means nothing. If there is no room for it, the log
+    gives back what it took.
 
     Args:
         connection: of `open_writer`, outside a transaction.
+        path: of the database.
         fill: a statement that inserts a blob of as many zeros as its one parameter says.
+
+    Raises:
+        StorageError: anything but a full disk.
     """
-    (pages,) = connection.execute("PRAGMA cache_size").fetchone()
-    connection.execute(f"PRAGMA cache_size = {_SPILLING}")
+    with database_errors(path):
+        (pages,) = connection.execute("PRAGMA cache_size").fetchone()
+        connection.execute(f"PRAGMA cache_size = {_SPILLING}")
+        try:
+            _spill(connection, fill)
+        finally:
+            connection.execute(f"PRAGMA cache_size = {pages}")
+
+
+def _spill(connection: sqlite3.Connection, fill: str) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    is_full = False
     try:
-        connection.execute("BEGIN IMMEDIATE")
-        with suppress(sqlite3.OperationalError):  # a full disk is for the next commit to tell
-            connection.execute(fill, (_WAL_PAGES * _PAGE_BYTES,))
+        connection.execute(fill, (LOG_BYTES,))
+    except sqlite3.Error as error:
+        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        if not is_full:
+            raise
     finally:
-        if connection.in_transaction:
+        if connection.in_transaction:  # SQLite rolls back by itself where the disk is full
             connection.execute("ROLLBACK")
-        connection.execute(f"PRAGMA cache_size = {pages}")
+    if is_full:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _configure(connection: sqlite3.Connection, cache_bytes: int) -> None:

@@ -1,6 +1,6 @@
 /* The ABI of the native library, and nothing else.
  *
- * Plain C11. No function allocates, keeps a pointer or touches Python. Lengths are in bytes unless a name says otherwise.
+ * Plain C11. No function keeps memory or a pointer, or touches Python. Lengths are in bytes unless a name says otherwise.
  * Which instruction sets are used changes speed and never a bit. */
 #ifndef ASSAY_KERNELS_H
 #define ASSAY_KERNELS_H
