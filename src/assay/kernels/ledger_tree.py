@@ -6,7 +6,7 @@ About 120 bytes a leaf. Oracle and fallback: `PlainLedgerTree` of `protocol/ledg
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from assay.kernels.loader import load
@@ -61,6 +61,10 @@ class _Tree(ctypes.Structure):
         ("node_prefix", ctypes.c_uint8 * 3),
         ("empty", ctypes.c_uint8 * 32),
     )
+
+
+_Siblings = ctypes.c_char * (256 * 32)
+_Other = ctypes.c_char * 65
 
 
 class _Room:
@@ -127,7 +131,12 @@ class NativeLedgerTree:
         if any(len(item) != _CHANGE_BYTES for item in items):
             raise ValueError("a path and a value hash have 32 bytes each")
         self._is_computed = False
-        while lacking := self._update(self._address, len(items), _to_buffer(items)):
+        while True:
+            data = bytearray().join(items)  # overwritten
+            address = ctypes.addressof(ctypes.c_char.from_buffer(data)) if items else None
+            lacking = self._update(self._address, len(items), address)
+            if not lacking:
+                break
             if lacking & _LEAVES_LACK:
                 self._leaves.add(len(items))
             if lacking & _NODES_LACK:
@@ -147,19 +156,13 @@ class NativeLedgerTree:
         """Return the proof that a path has its value, or that it has none (LST-5 to LST-7)."""
         if len(path) != 32:
             raise ValueError("a path has 32 bytes")
-        siblings, other = ctypes.create_string_buffer(256 * 32), ctypes.create_string_buffer(65)
+        siblings, other = _Siblings(), _Other()
         count = self._prove(self._address, path, siblings, other)
         found, leaf = siblings.raw, other.raw
         return StateProof(
             tuple(found[start : start + 32] for start in range(0, 32 * count, 32)),
             OtherLeaf(leaf[1:33], leaf[33:]) if leaf[0] else None,
         )
-
-
-def _to_buffer(items: Sequence[bytes]) -> ctypes.Array[ctypes.c_char]:
-    """Return the items one after the other, to be overwritten."""
-    data = bytearray().join(items)
-    return (ctypes.c_char * len(data)).from_buffer(data)
 
 
 def make_ledger_tree(source: LeafSource) -> LedgerTree:

@@ -26,7 +26,6 @@ from assay.protocol.blocks import (
     Position,
     WrongParent,
     WrongRoot,
-    compute_block_id,
     compute_chain_id,
     compute_results_root,
     compute_transactions_root,
@@ -45,7 +44,7 @@ from assay.protocol.ledger_tree import LeafSource
 from assay.protocol.merkle import MerkleRoot
 from assay.protocol.state_view import LedgerFault, StateView
 from assay.protocol.transactions import OpenedTransaction, open_transaction
-from assay.protocol.transition import compute_genesis_changes, execute_block, list_accounts, open_or_refuse
+from assay.protocol.transition import compute_genesis_changes, execute_block, list_keys, open_or_refuse
 
 MAX_OPENED: Final = 65_536
 """Transactions whose signature was checked, kept so that it is not checked again in their block."""
@@ -78,6 +77,7 @@ class _Pending:
     """A block that was finalized and not committed."""
 
     transactions: tuple[bytes, ...]
+    position: Position
     finalized: FinalizedBlock
     changes: Mapping[bytes, bytes | None]
 
@@ -213,15 +213,16 @@ class LedgerApplication:
         opened = [
             self._opened.get(data) or open_or_refuse(position.chain_id, data, most) for data in proposal.transactions
         ]
-        self._reader.prefetch(list_accounts(opened))
+        self._reader.prefetch(list_keys(opened, proposal.height))
         self._pending = None  # the tree keeps one update
         outcome = execute_block(self._reader, opened, environment)
         root = self._tree.compute_update(
             {hash_key(key): None if value is None else sha256(value).digest() for key, value in outcome.changes.items()}
         )
         header = _make_header(position, proposal, environment, compute_results_root(outcome.results), root)
-        finalized = FinalizedBlock(compute_block_id(header), header, outcome.results, outcome.messages, outcome.notices)
-        self._pending = _Pending(proposal.transactions, finalized, outcome.changes)
+        after = get_position(header)
+        finalized = FinalizedBlock(after.block, header, outcome.results, outcome.messages, outcome.notices)
+        self._pending = _Pending(proposal.transactions, after, finalized, outcome.changes)
         return finalized
 
     def process_proposal(self, block: Block) -> FinalizedBlock:
@@ -261,7 +262,7 @@ class LedgerApplication:
                 raise
             self._reader.note_commit(pending.changes)
             self._tree.apply()
-            self._position = get_position(block.header)
+            self._position = pending.position
         self._pending = None
         with self._opening:
             for data in block.transactions:

@@ -117,6 +117,8 @@ class NodeCore:
                 on_block=self._note_block,
                 on_halt=self._note_halt,
             )
+            self.metrics.height.set_function(self.get_height)
+            self.metrics.waiting.set_function(self.pool.__len__)
             bounds = settings.bundles
             blobs = RetainedBlobs(settings.folder / BLOBS, max_bytes=bounds.total, reserve=bounds.reserve)
             self.bundles = Bundles(blobs, self._find_submission, bounds)
@@ -216,9 +218,7 @@ class NodeCore:
         header = block.header
         self._last = StoredHeader(header.height, finalized.id, encode(header), block.seal)
         self._on_block()  # those who wait first
-        self.metrics.height.set(header.height)
         self.metrics.blocks.inc()
-        self.metrics.waiting.set(len(self.pool))
         self.metrics.block_seconds.observe(self.engine.last_seconds)
         for code, count in Counter(result.code for result in finalized.results).items():
             self.metrics.transactions.labels(code or "carried-out").inc(count)

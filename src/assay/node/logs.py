@@ -15,6 +15,7 @@ import msgspec
 
 _MAX_VALUE: Final = 500
 NAME: Final = "assay.node"
+_logger: Final = logging.getLogger(NAME)
 
 
 class JsonFormatter(logging.Formatter):
@@ -54,4 +55,5 @@ def log(event: str, *, level: int = logging.INFO, exc_info: bool = False, **fact
         exc_info: whether the exception at hand is told too.
         facts: further keys; text is escaped and cut at 500 characters.
     """
-    logging.getLogger(NAME).log(level, event, extra={"facts": facts}, exc_info=exc_info)
+    if _logger.isEnabledFor(level):
+        _logger.log(level, event, extra={"facts": facts}, exc_info=exc_info)

@@ -20,7 +20,7 @@ from assay.protocol.contracts.accounts import account_key, apply_transfer, charg
 from assay.protocol.contracts.deadlines import end_submissions
 from assay.protocol.contracts.penalties import apply_report
 from assay.protocol.contracts.stake_records import DepositStake, WithdrawStake
-from assay.protocol.contracts.stakes import apply_deposit, apply_withdraw, end_stakes
+from assay.protocol.contracts.stakes import apply_deposit, apply_withdraw, end_stakes, release_key
 from assay.protocol.contracts.submission_bodies import (
     AbstainVotes,
     AttestAvailability,
@@ -31,6 +31,7 @@ from assay.protocol.contracts.submission_bodies import (
     SubmitRun,
     WithdrawSubmission,
 )
+from assay.protocol.contracts.submission_keys import due_key
 from assay.protocol.contracts.submissions import (
     apply_attest,
     apply_flag,
@@ -115,8 +116,10 @@ def compute_genesis_changes(genesis: Genesis) -> Mapping[bytes, bytes | None]:
     return view.encode_changes()
 
 
-def list_accounts(transactions: Iterable[OpenedTransaction | RefusedTransaction]) -> Iterator[bytes]:
-    """Yield the keys of the accounts that transactions name as payer or receiver, so that they can be read ahead."""
+def list_keys(transactions: Iterable[OpenedTransaction | RefusedTransaction], height: int) -> Iterator[bytes]:
+    """Yield what a block reads in any case, so that it can be read ahead: payers, receivers, and what is due at it."""
+    yield due_key(height)
+    yield release_key(height)
     for opened in transactions:
         if isinstance(opened, OpenedTransaction):
             yield account_key(opened.transaction.account)

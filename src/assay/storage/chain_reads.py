@@ -16,6 +16,9 @@ _MAX_LISTED: Final = 10_000
 _TOGETHER: Final = 256
 """How many keys or ranges one query asks for: a query costs as much as several of them."""
 
+_FEW: Final = 6
+"""Fewer keys are sooner asked for one by one: a list of them becomes a table first."""
+
 _NARROW: Final = 12
 """From this depth on a range holds few leaves, so that many ranges may be asked for together."""
 
@@ -77,6 +80,9 @@ class ChainReads:
 
     def read_states(self, paths: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the values at those of the paths of the ledger state that have one, by path."""
+        if len(paths) < _FEW:
+            read = {path: self.read_state(path) for path in paths}
+            return {path: value for path, value in read.items() if value is not None}
         found: dict[bytes, bytes] = {}
         for part in _cut(paths, _TOGETHER):
             places = ",".join(["?"] * len(part))

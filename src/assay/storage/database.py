@@ -27,8 +27,8 @@ LOG_BYTES: Final = _WAL_PAGES * _PAGE_BYTES
 
 _SPILLING: Final = 16  # pages
 
-_ROWS: Final = 128
-"""Rows in one statement: with many more a statement is slow to parse, and takes no less time a row."""
+_ROWS: Final = (128, 64, 32, 16, 8, 4, 3, 2, 1)
+"""Rows in one statement: few different numbers, so that statements are parsed once and found again."""
 
 
 class DatabaseDamaged(StorageError):
@@ -155,10 +155,13 @@ def write_rows(connection: sqlite3.Connection, insert: str, rows: Sequence[tuple
         insert: the statement up to and with VALUES.
         rows: what to insert.
     """
-    for start in range(0, len(rows), _ROWS):
-        part = rows[start : start + _ROWS]
-        places = ",".join(["(" + ",".join("?" * len(part[0])) + ")"] * len(part))
+    start = 0
+    while start < len(rows):
+        count = next(size for size in _ROWS if size <= len(rows) - start)
+        part = rows[start : start + count]
+        places = ",".join(["(" + ",".join("?" * len(part[0])) + ")"] * count)
         connection.execute(f"{insert} {places}", [value for row in part for value in row])
+        start += count
 
 
 def reserve_log(connection: sqlite3.Connection, path: Path, fill: str) -> None:
