@@ -114,7 +114,7 @@ def test_nothing_to_apply():
 def test_lengths_are_checked_before_memory_is_read():
     """A short path or value hash would shift all that follow."""
     tree = make_tree(MemoryLeaves())
-    for changes in ({bytes(31): bytes(32)}, {bytes(32): bytes(31)}, {bytes(33): None}):
+    for changes in ({bytes(31): bytes(32)}, {bytes(32): bytes(31)}, {bytes(33): None}, {bytes(31): bytes(33)}):
         with pytest.raises(ValueError, match="32 bytes"):
             tree.compute_update(changes)
     with pytest.raises(ValueError, match="32 bytes"):

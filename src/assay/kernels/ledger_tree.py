@@ -128,7 +128,7 @@ class NativeLedgerTree:
     def compute_update(self, changes: Mapping[bytes, bytes | None]) -> bytes:
         """Return the root after a batch of changes, without changing the tree (LST-3, LST-4)."""
         items = [path + (_DELETED if value is None else b"\x01" + value) for path, value in changes.items()]
-        if any(len(item) != _CHANGE_BYTES for item in items):
+        if any(len(path) != 32 for path in changes) or any(len(item) != _CHANGE_BYTES for item in items):
             raise ValueError("a path and a value hash have 32 bytes each")
         self._is_computed = False
         while True:
