@@ -256,7 +256,7 @@ void assay_ledger_tree_settle(tree_t *tree, int keep) {
 
 int assay_ledger_tree_update(tree_t *tree, size_t count, uint8_t *changes) {
   assay_ledger_tree_settle(tree, 0);
-  qsort(changes, count, sizeof(struct change), compare_changes);
+  if (count) qsort(changes, count, sizeof(struct change), compare_changes);
   const ref_t root = change_subtree(tree, tree->root, 0, (struct change *)changes, count);
   const int lacking = (tree->leaves.lacks ? ASSAY_LEDGER_LEAVES : 0) | (tree->nodes.lacks ? ASSAY_LEDGER_NODES : 0);
   if (lacking) {
