@@ -256,7 +256,7 @@ if "assay.verification.worker" in sys.orig_argv:
     import msgspec.json
     decode = msgspec.json.decode
     def decode_late(*arguments, **options):
-        time.sleep(0.3)
+        time.sleep(1.0)
         return decode(*arguments, **options)
     msgspec.json.decode = decode_late
 """

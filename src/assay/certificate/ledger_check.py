@@ -97,6 +97,20 @@ class LedgerFacts:
     corrupt: Fraction
 
 
+def verify_final(status: SubmissionStatus) -> None:
+    """Check that a verdict can no longer change.
+
+    Raises:
+        NotFinal: it can.
+    """
+    if status.phase != FINAL:
+        raise NotFinal(
+            "the verdict is not final: a certificate is issued when the window has closed",
+            expected=FINAL,
+            actual=status.phase,
+        )
+
+
 def check_ledger(claim: LedgerClaim, anchors: Mapping[bytes, Anchor]) -> LedgerFacts:
     """Return what is proven under an anchor of the reader.
 
@@ -162,12 +176,7 @@ class _Reader:
         identity = decode(decode_base64(claim.submission.value), Submission).submission
         submission = self._open(claim.submission, submission_key(identity), Submission)
         status = self._open(claim.status, status_key(identity), SubmissionStatus)
-        if status.phase != FINAL:
-            raise NotFinal(
-                "the verdict is not final: a certificate is issued when the window has closed",
-                expected=FINAL,
-                actual=status.phase,
-            )
+        verify_final(status)
         draw = self._open(claim.draw, draw_key(identity), Draw)
         self._check_draw(submission, status, draw)
         beacons = self._read_beacons(status, draw)

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from assay.certificate.json_forms import LedgerClaim, StateClaim
-from assay.certificate.ledger_check import Anchor, LedgerFacts, check_ledger
+from assay.certificate.ledger_check import Anchor, LedgerFacts, check_ledger, verify_final
 from assay.certificate.ledger_claim import (
     DEFAULT_SHARE,
     HeaderList,
@@ -76,7 +76,7 @@ class _Proofs:
 def collect_evidence(
     client: NodeClient, identity: bytes, issuer: bytes, share: Fraction = DEFAULT_SHARE
 ) -> LedgerClaim:
-    """Return the evidence of a ledger about a submission.
+    """Return the evidence of a ledger about a submission, once the block that ends its flags is made.
 
     Args:
         client: anchored in the ledger's genesis.
@@ -143,6 +143,9 @@ def certify_submission(
         NothingJudged, SubmissionMissing: there is nothing to certify.
         VerificationError: what was fetched is not what was submitted.
     """
+    status = _Proofs(client).read(status_key(identity), SubmissionStatus)[0]
+    if status.draw:
+        verify_final(status)  # while it is not, a block whose beacon draws may not have been made
     claim = collect_evidence(client, identity, get_public_key(seed), share)
     facts: LedgerFacts = check_ledger(claim, {client.chain.chain_id: Anchor("ledger", client.chain.genesis)})
     submission = read_submission(client, identity).submission
