@@ -7,7 +7,7 @@ the same transfers in one thread, before and after. At the end the database is o
 root of the last header, and the points must be all there.
 
 A lone transfer, on a ledger that makes blocks on demand, is timed from `submit` to its durable block, beside the fsync
-of a 4 KiB append on the same disk. As in the other load, an account sends three; the first of each, whose key is new to
+of 4 KiB on the same disk: in turn appended to a new file, which counts, and to an open one, which is told as well. As in the other load, an account sends three; the first of each, whose key is new to
 the node, is told apart as well.
 """
 
@@ -159,11 +159,12 @@ def time_append(file: BinaryIO) -> float:
 
 @dataclass
 class Lone:
-    """Seconds, measured in turn: lone transfers to their durable blocks, those that are an account's first, fsyncs."""
+    """Seconds, in turn: transfers to their durable blocks, those that are an account's first, fsyncs of both kinds."""
 
     transfers: list[float]
     firsts: list[float]
     syncs: list[float]
+    open_syncs: list[float]
 
 
 def measure_lone(folder: Path, count: int = 900) -> Lone:
@@ -173,17 +174,24 @@ def measure_lone(folder: Path, count: int = 900) -> Lone:
     committed = threading.Event()
     core.listen(committed.set, committed.set)
     core.start()
-    lone, syncs = [], []
+    lone: list[float] = []
+    syncs: list[float] = []
+    open_syncs: list[float] = []
     with (folder / "appended").open("wb", buffering=0) as file:
-        for data in load.transfers:
-            syncs.append(time_append(file))
+        for number, data in enumerate(load.transfers):
+            if number % 2:
+                open_syncs.append(time_append(file))
+            else:
+                with (folder / "new").open("wb", buffering=0) as new:
+                    syncs.append(time_append(new))
+                (folder / "new").unlink()
             committed.clear()
             start = time.perf_counter()
             core.engine.submit(data)
             committed.wait()
             lone.append(time.perf_counter() - start)
     core.close()
-    return Lone(lone, lone[: count // TRANSFERS_EACH], syncs)
+    return Lone(lone, lone[: count // TRANSFERS_EACH], syncs, open_syncs)
 
 
 def open_core(folder: Path, interval_ms: int = 0) -> NodeCore:
@@ -226,9 +234,9 @@ def run(folder: Path, accounts: int, transfers: int) -> int:
     check_outcome(load)
     bare = statistics.median([before, after])
     lone_after = measure_lone(folder / "lone" / "after")
-    lone, first, sync = (
+    lone, first, sync, open_sync = (
         statistics.median(getattr(lone_before, kind) + getattr(lone_after, kind))
-        for kind in ("transfers", "firsts", "syncs")
+        for kind in ("transfers", "firsts", "syncs", "open_syncs")
     )
     blocks = {
         "blocks": len(sizes),
@@ -246,6 +254,9 @@ def run(folder: Path, accounts: int, transfers: int) -> int:
             round(rate), round(bare), rate / bare, 0.3, at_least=True,
         ),
         make_result("lone transfer to durable block, beside one fsync; ms", lone * 1000, sync * 1000, lone / sync, 5),
+        make_result(
+            "the same, beside one fsync of an open file; ms", lone * 1000, open_sync * 1000, lone / open_sync, None
+        ),
         make_result("the same, the first of its account; ms", first * 1000, sync * 1000, first / sync, None),
     ]  # fmt: skip
     return print_report("ledger", results, sqlite=sqlite3.sqlite_version)
