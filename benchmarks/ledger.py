@@ -7,8 +7,8 @@ the same transfers in one thread, before and after. At the end the database is o
 root of the last header, and the points must be all there.
 
 A lone transfer, on a ledger that makes blocks on demand, is timed from `submit` to its durable block, beside the fsync
-of 4 KiB on the same disk: in turn appended to a new file, which counts, and to an open one, which is told as well. As in the other load, an account sends three; the first of each, whose key is new to
-the node, is told apart as well.
+of 4 KiB on the same disk: in turn appended to a new file, which counts, and to an open one, which is told as well. As
+in the other load, an account sends three; the first of each, whose key is new to the node, is told apart as well.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def make_seed(number: int) -> bytes:
 
 
 def prepare(folder: Path, accounts: int, transfers: int) -> Load:
-    """Found a ledger of so many accounts and sign transfers between them, three of each account that sends any."""
+    """Found a ledger of so many accounts and sign transfers between them: three of an account, or more if few."""
     rng = random.Random(7)  # noqa: S311 - a load, no secret
-    signers = [get_public_key(make_seed(number)) for number in range(-(-transfers // TRANSFERS_EACH))]
+    signers = [get_public_key(make_seed(number)) for number in range(min(-(-transfers // TRANSFERS_EACH), accounts))]
     keys = signers + [rng.randbytes(32) for _ in range(accounts - len(signers))]
     parameters = msgspec.structs.replace(DEFAULT_PARAMETERS, max_block_transactions=BLOCK)
     founding = Founding("benchmark", dict.fromkeys(keys, POINTS), 1_700_000_000_000, parameters, 4096)

@@ -10,21 +10,12 @@ from assay.protocol.ledger_proofs import EMPTY
 from assay.protocol.ledger_tree import NothingComputed, PlainLedgerTree
 from tests.protocol import state_oracle
 from tests.protocol.memory_leaves import MemoryLeaves
-from tests.protocol.test_ledger_tree import BATCHES, PATHS, VALUES, make_leaves
+from tests.protocol.test_ledger_tree import BATCHES, PATHS, VALUES, apply, make_leaves
 
 
 def make_tree(source):
     """Return the native tree over leaves."""
     return NativeLedgerTree(source, loader.load())
-
-
-def apply(tree, source, changes):
-    """Change tree and leaves together; return the new root."""
-    root = tree.compute_update(changes)
-    source.change(changes)
-    tree.apply()
-    assert tree.root == root
-    return root
 
 
 @settings(deadline=None)
